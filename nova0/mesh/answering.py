@@ -1,0 +1,268 @@
+"""The callee's side: greet, check who speaks, run, answer. Owns the RPC ROUTER.
+
+Identity is ZAP's User-Id on each message; a routing id only says where an answer goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+import msgspec
+import zmq
+
+from nova0.crashpoints import crash_point
+from nova0.mesh import offers as dispatch
+from nova0.mesh import wire
+from nova0.mesh.bus import Caller
+from nova0.mesh.codec import decode, encode, wire_form
+from nova0.mesh.driven import Driven, Pool
+from nova0.mesh.errors import BadArguments, Busy, Incompatible, JoinRefused, MeshError, Unreachable
+from nova0.mesh.journal import Journal
+from nova0.mesh.keys import CurvePair, key_text
+from nova0.mesh.offers import Offered, Offers
+from nova0.mesh.refusals import Refusals
+from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.surface import Role
+from nova0.mesh.zap import peer_address, user_id
+
+LOG = logging.getLogger(__name__)
+WORKING_S = 1.0  # pause between "still working" messages
+
+
+class Greeter(Protocol):
+    """What answering needs of its node."""
+
+    settings: MeshSettings
+    pair: CurvePair
+    roster: Roster
+    offers: Offers
+
+    def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]: ...
+
+    def ping_age(self, node: str) -> float | None: ...
+
+    def said_goodbye(self, peer: Peer, boot: int) -> None: ...
+
+
+class Reply(Protocol):
+    """Where an answer goes."""
+
+    def answer(self, good: bool, body: bytes) -> None:
+        """`body` is the encoded result, or the error's travelling form, encoded."""
+
+    def progress(self, value: msgspec.Raw) -> None: ...
+
+
+class RemoteReply:
+    __slots__ = ("_put", "number", "route")
+
+    def __init__(self, put: Callable[[Any, bytes], None], route: bytes, number: int) -> None:
+        self._put, self.route, self.number = put, route, number
+
+    def answer(self, good: bool, body: bytes) -> None:
+        if good:
+            self._put(wire.Answer(self.number, msgspec.Raw(body)), self.route)
+        else:
+            self._put(wire.Failure(self.number, decode(body)), self.route)
+
+    def progress(self, value: msgspec.Raw) -> None:
+        self._put(wire.Progress(self.number, value), self.route)
+
+
+class Job:
+    """One request at work; `replies` are those who wait for its end."""
+
+    __slots__ = ("hash", "replies", "since")
+
+    def __init__(self, hash_: bytes, reply: Reply) -> None:
+        self.hash, self.replies = hash_, [reply]
+        self.since = time.monotonic()
+
+
+class Answering:
+    def __init__(self, home: Greeter, socket: zmq.Socket[bytes], journal: Journal, refusals: Refusals) -> None:
+        self._home, self._journal, self._refusals = home, journal, refusals
+        self._here = home.settings.node
+        self._routes: dict[bytes, tuple[str, Peer]] = {}  # routing id -> (User-Id at its Hello, peer)
+        self._route_of: dict[str, bytes] = {}
+        self._jobs: dict[str, Job] = {}
+        self.running = 0
+        self.leaving = False
+        self._pool = Pool(self._work)
+        self._driven = Driven(socket, self._heard, routed=True, queue=home.settings.queue)
+        self._beating = gevent.spawn(self._keep_alive)
+
+    def drain(self, timeout_s: float) -> None:
+        """Take nothing new; wait until what runs has ended, or the time is up."""
+        self.leaving = True
+        end = time.monotonic() + timeout_s
+        while self._jobs and time.monotonic() < end:
+            gevent.sleep(0.02)
+
+    def farewell(self, goodbye: wire.Goodbye) -> None:
+        for route in list(self._routes):
+            self._put(goodbye, route)
+
+    def close(self) -> None:
+        self._beating.kill(block=False)
+        self._driven.close(300)
+
+    # messages (in the hub)
+
+    def _heard(self, route: bytes, frame: zmq.Frame) -> None:
+        user = user_id(frame)
+        known = self._routes.get(route)
+        try:
+            messages = wire.read_frame(frame.buffer)
+        except wire.BadFrame as error:
+            self._refusals.note(peer_address(frame), f"garbage in a frame: {error}")
+            return
+        for message in messages:
+            if isinstance(message, wire.Hello):
+                self._pool.run(self._greet, (route, user, peer_address(frame), message))
+            elif known is None or known[0] != user or not self._home.roster.admits(known[1].card.key):
+                self._put(wire.Refused(wire_form(Unreachable(f"{self._here}: say hello first"))), route)
+                return
+            else:
+                self._home.roster.heard(known[1], known[1].boot)
+                self._take(route, known[1], message)
+
+    def _take(self, route: bytes, peer: Peer, message: wire.Message) -> None:
+        if isinstance(message, wire.Call):
+            self._call(route, peer, message)
+        elif isinstance(message, wire.Ping):
+            age = 0.0 if not message.node else self._home.ping_age(message.node)
+            self._put(wire.Pong(message.nonce, message.node, age), route)
+        elif isinstance(message, wire.Acknowledge):
+            self._journal.drop(message.request_ids)
+        elif isinstance(message, wire.Goodbye):
+            self._home.said_goodbye(peer, message.boot)
+
+    def _greet(self, route: bytes, user: str, address: str, hello: wire.Hello) -> None:
+        try:
+            key = hello.card.key
+            if key_text(key) != user:
+                raise JoinRefused(f"{hello.card.node}: greets with another key than it speaks with")
+            if hello.lowest > wire.HIGHEST or hello.highest < wire.LOWEST:
+                older = hello.card.node if hello.highest < wire.LOWEST else self._here
+                raise Incompatible(
+                    f"{self._here} speaks protocol {wire.LOWEST} to {wire.HIGHEST}, {hello.card.node} "
+                    f"{hello.lowest} to {hello.highest}: upgrade nova0 on {older}"
+                )
+            peer, welcome = self._home.greet(key, address, hello)
+        except MeshError as error:
+            self._refusals.note(address, error.message)
+            self._put(wire.Refused(wire_form(error)), route)
+            return
+        earlier = self._route_of.get(peer.node)
+        if earlier is not None:
+            self._routes.pop(earlier, None)
+        self._routes[route] = (user, peer)
+        self._route_of[peer.node] = route
+        self._put(welcome, route)
+
+    def _put(self, message: Any, route: bytes) -> None:
+        try:
+            self._driven.put(message, route)
+        except Busy as full:
+            LOG.warning("%s: an answer is dropped, its caller will ask again: %s", self._here, full)
+
+    # calls
+
+    def _call(self, route: bytes, peer: Peer, call: wire.Call) -> None:
+        running = self._jobs.get(call.request_id)
+        if running is None and self.leaving:
+            self._fail(route, call.id, Unreachable(f"{self._here} is stopping: not started"))
+            return
+        if running is None and self.running >= self._home.settings.calls_running:
+            self._fail(route, call.id, Busy(f"{self._here}: {self.running} calls are at work; ask again later"))
+            return
+        reply = RemoteReply(self._put, route, call.id)
+        self._pool.run(self.execute, (self.caller_of(peer, call), call, reply))
+
+    def caller_of(self, peer: Peer, call: wire.Call) -> Caller:
+        roles: tuple[str, ...] = (str(Role.MEMBER),) if call.plain else peer.roles
+        return Caller(
+            node=peer.node,
+            host=peer.card.host,
+            roles=dispatch.roles_seen(roles, peer.card.host, self._home.settings.host),
+            request_id=call.request_id,
+            context=call.context,
+        )
+
+    def _work(self, function: Any, args: tuple[Any, ...]) -> None:
+        function(*args)
+
+    def execute(self, caller: Caller, call: wire.Call, reply: Reply) -> None:
+        """Run, join or repeat one request in the current greenlet; `reply` is answered once."""
+        try:
+            offered = self._home.offers.find(call.topic, call.method, "call")
+            dispatch.authorise(offered, caller, self._here)
+            about = f"{call.topic}\0{call.method}\0".encode() + bytes(call.arguments)
+            hash_ = hashlib.blake2b(about, digest_size=8).digest()
+            job = self._jobs.get(call.request_id)
+            if job is not None:
+                if job.hash != hash_:
+                    raise BadArguments(f"{self._here}: request id {call.request_id} was used with other arguments")
+                job.replies.append(reply)
+                return
+        except MeshError as error:
+            reply.answer(False, encode(wire_form(error)))
+            return
+        job = self._jobs[call.request_id] = Job(hash_, reply)
+        self.running += 1
+        try:
+            good, body = self._outcome(offered, caller, call, job)
+        finally:
+            self.running -= 1
+            del self._jobs[call.request_id]
+        crash_point("mesh.answer.before")
+        for waiting in job.replies:
+            waiting.answer(good, body)
+        crash_point("mesh.answer.after")
+
+    def _outcome(self, offered: Offered, caller: Caller, call: wire.Call, job: Job) -> tuple[bool, bytes]:
+        def progress(value: Any) -> None:
+            body = msgspec.Raw(encode(value))
+            for waiting in job.replies:
+                waiting.progress(body)
+
+        try:
+            record = None
+            if not offered.row.repeatable:
+                record, fresh = self._journal.begin(call.request_id, job.hash, f"{call.topic}.{call.method}")
+                if not fresh:
+                    return record.done.get()
+            good = True
+            try:
+                body = dispatch.run(offered, caller, call.arguments, progress, lax=call.lax)
+            except (Exception, gevent.Timeout) as failure:  # noqa: BLE001  (carried to the caller)
+                good, body = False, encode(wire_form(failure))
+            if record is not None:
+                self._journal.finish(record, good, body)
+            return good, body
+        except Exception as error:  # noqa: BLE001  (the journal's own: Busy, other arguments, a full disk)
+            return False, encode(wire_form(error))
+
+    def _fail(self, route: bytes, number: int, error: MeshError) -> None:
+        self._put(wire.Failure(number, wire_form(error)), route)
+
+    def _keep_alive(self) -> None:
+        """Long work keeps its callers patient, as long as this loop turns."""
+        while True:
+            gevent.sleep(WORKING_S)
+            waiting: dict[bytes, list[int]] = {}
+            now = time.monotonic()
+            for job in self._jobs.values():
+                if now - job.since > WORKING_S:
+                    for reply in job.replies:
+                        if isinstance(reply, RemoteReply):
+                            waiting.setdefault(reply.route, []).append(reply.number)
+            for route, numbers in waiting.items():
+                self._put(wire.Working(numbers), route)

@@ -1,0 +1,106 @@
+"""What the rest of a program sees of the mesh, whether it is `Node` (sockets) or `LocalBus` (tests).
+
+Both pass one suite (tests/mesh/test_bus_contract.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from nova0.mesh.surface import Surface
+
+S = TypeVar("S", bound=Surface)
+
+
+class Status(StrEnum):
+    """What this node believes of a peer."""
+
+    UNKNOWN = "unknown"  # not heard since our own start; nothing is concluded from it
+    UP = "up"
+    SUSPECT = "suspect"  # beats missed; being probed
+    DOWN = "down"
+    LEFT = "left"  # said goodbye
+
+
+class Member(msgspec.Struct, kw_only=True):
+    """One node of the cluster as seen from here."""
+
+    node: str  # "<host>/<process>", e.g. "lab1/host"
+    host: str
+    roles: tuple[str, ...]
+    topics: tuple[str, ...]
+    address: str  # host:port of its RPC socket
+    version: str
+    status: Status
+    beat_age_s: float | None  # seconds since last sign of life; None before the first
+    load: int = 0  # calls it is working on
+    detail: str = ""  # why it is not up: stopped, loop held, cut link; and who says so
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling, as certified; given by `Bus.caller()` inside a method."""
+
+    node: str
+    host: str
+    roles: tuple[str, ...]
+    request_id: str
+    context: dict[str, Any] = {}
+
+
+class Bus(Protocol):
+    """Send and receive. Blocking methods block only the calling greenlet."""
+
+    host: str
+
+    def offer(self, agent: Surface) -> None:
+        """Answer this agent's methods, hear its casts, run its timers. Before or after `start`."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Say goodbye, let running methods end (bounded), close."""
+
+    def stub(
+        self,
+        surface: type[S],
+        host: str | None = None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        context: dict[str, Any] | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+    ) -> S:
+        """An object of the surface's signatures. With `host`, calls go to the agent of that topic on
+        that host (casts to `topic@host`); without, to the least loaded live one (casts to all).
+
+        `request_id` names the request for at-most-once execution: ask again under the same id to
+        learn the outcome of an earlier attempt. Default: a new one for each call. `timeout_s`
+        overrides the total of the method's time-out class. `context` (request id of the user's
+        request, trace id) travels along and is `Caller.context` there. `on_progress` receives what
+        the method passes to `Bus.progress`.
+        Raises the errors of `mesh.errors`, or the method's own registered error.
+        """
+
+    def members(self) -> list[Member]: ...
+
+    def on_member(self, heard: Callable[[Member, Status], None]) -> None:
+        """Call `heard(member, old_status)` on every change of status. Must not block."""
+
+    def on_gap(self, heard: Callable[[str, str], None]) -> None:
+        """Call `heard(topic, publisher)` when casts of that node on that topic were lost on the way
+        here: what they said must be fetched afresh. Must not block."""
+
+    def acknowledge(self, request_ids: list[str]) -> None:
+        """The caller has stored the answers of these requests and will not ask for them again: the
+        callees may forget them. Only of use for ids given to `stub(request_id=...)`; other calls are
+        acknowledged by the mesh. What is never acknowledged is kept for a day."""
+
+    def caller(self) -> Caller:
+        """Inside a method: who called. Outside: LookupError."""
+
+    def progress(self, value: Any) -> None:
+        """Inside a method: tell the caller how far the work is (small, msgpack-able)."""

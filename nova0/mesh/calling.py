@@ -1,0 +1,268 @@
+"""The caller's side: which node, how long to wait, and when nothing more will come."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import Any, Protocol
+
+import gevent
+import msgspec
+from gevent.event import AsyncResult
+
+from nova0.mesh import offers as dispatch
+from nova0.mesh import wire
+from nova0.mesh.answering import Answering
+from nova0.mesh.bus import Caller, Status
+from nova0.mesh.codec import MethodCodec, decode, wire_form
+from nova0.mesh.errors import Busy, CallTimeout, MeshError, Unreachable, from_wire
+from nova0.mesh.journal import Journal
+from nova0.mesh.link import Link, Pending
+from nova0.mesh.offers import Offers
+from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.stub import Stub
+from nova0.mesh.surface import Role, Timeout
+
+SWEEP_S = 0.1  # how fine time-outs are
+MOST_OWED = 10_000  # acknowledgements kept for one node
+DIAL_S = 4.0  # a call whose link does not come up within this was not started
+
+
+class Origin(Protocol):
+    """What calling needs of its node."""
+
+    settings: MeshSettings
+    roster: Roster
+    offers: Offers
+    answering: Answering
+    journal: Journal
+
+    def link(self, peer: Peer) -> Link: ...
+
+    def roles(self) -> tuple[str, ...]: ...
+
+
+class Calling:
+    def __init__(self, home: Origin) -> None:
+        self._home = home
+        self._node = home.settings.node
+        self._acknowledged: dict[str, list[str]] = {}
+        self._targets: dict[str, str] = {}  # request id -> node, for ids given by the caller
+        self._timer = gevent.get_hub().loop.timer(SWEEP_S, repeat=SWEEP_S)
+        self._timer.start(self._sweep)
+
+    def close(self) -> None:
+        self._timer.stop()
+        self._timer.close()
+
+    def call(self, stub: Stub, codec: MethodCodec, body: bytes) -> Any:
+        """As `Bus.stub` promises."""
+        row = codec.row
+        answer = self.ask(
+            stub.topic,
+            stub.host,
+            row.name,
+            body,
+            patience=row.timeout,
+            total_s=stub.timeout_s,
+            request_id=stub.request_id,
+            context=stub.context,
+            on_progress=stub.on_progress,
+            acknowledge=not row.repeatable and stub.request_id is None,
+        )
+        return codec.unpack_result(answer)
+
+    def ask(
+        self,
+        topic: str,
+        host: str | None,
+        method: str,
+        arguments: bytes,
+        *,
+        patience: Timeout,
+        total_s: float | None = None,
+        request_id: str | None = None,
+        context: dict[str, Any] | None = None,
+        on_progress: Any = None,
+        acknowledge: bool = False,
+        node: str | None = None,
+        lax: bool = False,
+        plain: bool = False,
+    ) -> msgspec.Raw | bytes:
+        """The encoded result. `node` names one process; else the topic, at `host` if given."""
+        total = patience.total_s if total_s is None else total_s
+        end = time.monotonic() + total
+        given = request_id
+        request_id = given or uuid.uuid4().hex
+        tried: set[str] = set()
+        while True:
+            target = self._choose(topic, host, node, tried)
+            message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context or {}, lax, plain)
+            left = max(0.0, end - time.monotonic())
+            name = self._node if target is None else target.node
+            try:
+                if target is None:
+                    good, answer = self._here(message, left, on_progress, plain)
+                else:
+                    good, answer = self._there(target, message, min(patience.silence_s, left), left, on_progress)
+            except CallTimeout:
+                raise CallTimeout(f"{name}: no answer to {topic}.{method} within the time allowed") from None
+            error = None if good else from_wire(answer)
+            if isinstance(error, Busy | Unreachable) and host is None and node is None and time.monotonic() < end:
+                # it says itself that it has not started: another member may, under the same id
+                tried.add(name)
+                try:
+                    self._choose(topic, host, node, tried)
+                    continue
+                except Unreachable:
+                    raise error from None
+            if acknowledge and target is not None:
+                self._owe(target.node, request_id)
+            elif acknowledge:
+                self._home.journal.drop([request_id])
+            elif given is not None:
+                self._remember(given, name)
+            if error is not None:
+                raise error
+            return answer
+
+    def _owe(self, node: str, request_id: str) -> None:
+        """To be acknowledged at the next sweep; what a long-gone node would have to hear is forgotten."""
+        owed = self._acknowledged.setdefault(node, [])
+        owed.append(request_id)
+        del owed[:-MOST_OWED]
+
+    def acknowledge(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            node = self._targets.pop(request_id, None)
+            if node == self._node:
+                self._home.journal.drop([request_id])
+            elif node is not None:
+                self._owe(node, request_id)
+
+    def load_of(self, peer: Peer) -> int:
+        """What it said of itself, or what we alone have given it since."""
+        return max(peer.load, len(peer.link.pending) if peer.link is not None else 0)
+
+    def _remember(self, request_id: str, node: str) -> None:
+        if len(self._targets) > 50_000:
+            self._targets.pop(next(iter(self._targets)))
+        self._targets[request_id] = node
+
+    def _choose(self, topic: str, host: str | None, node: str | None, tried: set[str]) -> Peer | None:
+        """The peer, or None for this node. Raises Unreachable."""
+        home = self._home
+        if node is not None:
+            if node == self._node:
+                return None
+            peer = home.roster.peers.get(node)
+            if peer is None:
+                raise Unreachable(f"{node}: no such node is known here; see `nova0 agents`")
+            return _alive(peer)
+        here = topic in home.offers.agents or topic == dispatch.MESH
+        if here and host in (None, home.settings.host) and self._node not in tried and not home.answering.leaving:
+            if host is not None:
+                return None
+            candidates: list[Peer | None] = [None]
+        else:
+            candidates = []
+        known = [
+            p
+            for p in home.roster.peers.values()
+            if (topic in p.card.topics or topic == dispatch.MESH) and host in (None, p.card.host)
+        ]
+        candidates += [p for p in known if p.status is Status.UP and p.node not in tried]
+        if candidates:
+            random.shuffle(candidates)  # equals share the work evenly
+            return min(candidates, key=lambda p: home.answering.running if p is None else self.load_of(p))
+        maybe = [p for p in known if p.status in (Status.SUSPECT, Status.UNKNOWN) and p.node not in tried]
+        if maybe:
+            return maybe[0]
+        where = f"{topic}@{host}" if host else topic
+        if known:
+            return _alive(known[0], where)
+        raise Unreachable(f"{where}: no such agent is known here; see `nova0 agents`")
+
+    def _there(
+        self, peer: Peer, message: wire.Call, silence_s: float, total_s: float, on_progress: Any
+    ) -> tuple[bool, Any]:
+        link = self._home.link(peer)
+        pending = Pending(message, silence_s, total_s, on_progress)
+        try:
+            link.call(pending)
+            good, body = pending.waiter.get()
+        finally:
+            link.forget(pending)
+        if isinstance(body, MeshError):
+            if isinstance(body, CallTimeout):
+                raise body
+            return False, wire_form(body)
+        return good, body
+
+    def _here(self, message: wire.Call, total_s: float, on_progress: Any, plain: bool) -> tuple[bool, Any]:
+        settings = self._home.settings
+        roles = (str(Role.MEMBER),) if plain else self._home.roles()
+        caller = Caller(
+            node=self._node,
+            host=settings.host,
+            roles=dispatch.roles_seen(roles, settings.host, settings.host),
+            request_id=message.request_id,
+            context=message.context,
+        )
+        reply = _LocalReply(on_progress)
+        gevent.spawn(self._home.answering.execute, caller, message, reply)
+        try:
+            good, body = reply.done.get(timeout=total_s)
+        except gevent.Timeout:
+            raise CallTimeout(self._node) from None
+        return good, body if good else decode(body)
+
+    def _sweep(self) -> None:
+        """Ten times a second, in the hub: end what waits in vain, pass on acknowledgements."""
+        now = time.monotonic()
+        for peer in self._home.roster.peers.values():
+            link = peer.link
+            if link is None:
+                continue
+            for pending in list(link.pending.values()):
+                end = _verdict(peer, link, pending, now)
+                if end is not None:
+                    link.forget(pending)
+                    pending.end(False, end)
+            waiting = self._acknowledged.get(peer.node)
+            if waiting and link.say(wire.Acknowledge(waiting)):
+                del self._acknowledged[peer.node]
+
+
+class _LocalReply:
+    def __init__(self, on_progress: Any) -> None:
+        self.done: AsyncResult = AsyncResult()
+        self._on_progress = on_progress
+
+    def answer(self, good: bool, body: bytes) -> None:
+        self.done.set((good, body))
+
+    def progress(self, value: msgspec.Raw) -> None:
+        if self._on_progress is not None:
+            self._on_progress(decode(value))
+
+
+def _verdict(peer: Peer, link: Link, pending: Pending, now: float) -> MeshError | None:
+    if now >= pending.deadline:
+        return CallTimeout(peer.node) if pending.sent else Unreachable(f"{peer.node}: {link.trouble}; not started")
+    if not pending.sent:
+        if link.fatal is not None:
+            return link.fatal
+        if peer.status in (Status.DOWN, Status.LEFT) or now - pending.started_at > DIAL_S:
+            return Unreachable(f"{peer.node} is {peer.status}: {peer.detail or link.trouble}; not started")
+    elif now - pending.heard_at > pending.silence_s:
+        return CallTimeout(peer.node)
+    return None
+
+
+def _alive(peer: Peer, where: str = "") -> Peer:
+    if peer.status in (Status.DOWN, Status.LEFT):
+        raise Unreachable(f"{where or peer.node}: {peer.node} is {peer.status}: {peer.detail or 'said goodbye'}")
+    return peer

@@ -1,0 +1,275 @@
+"""Casts, beats and news: one XPUB that others subscribe to, a mouth at each controller's ear, and a SUB
+for each publisher listened to (a connecting SUB cannot tell publishers apart).
+
+Casts are numbered per publisher and topic; marks in the beats show what was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Protocol
+
+import gevent
+import zmq
+
+from nova0.mesh import offers as dispatch
+from nova0.mesh import wire
+from nova0.mesh.bus import Caller
+from nova0.mesh.door import bracket
+from nova0.mesh.driven import Driven, Pool
+from nova0.mesh.keys import CurvePair, key_text
+from nova0.mesh.offers import Offers
+from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.surface import Role
+from nova0.mesh.wire import CHATTER
+from nova0.mesh.zap import RPC, dial_curve, limit, serve_curve, user_id
+
+LOG = logging.getLogger(__name__)
+MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
+MOST_MARKS = 256
+MOST_SIGNAL_BYTES = 1 << 20
+
+
+class Hearer(Protocol):
+    """What casting needs of its node."""
+
+    settings: MeshSettings
+    pair: CurvePair
+    roster: Roster
+    offers: Offers
+
+    @property
+    def context(self) -> zmq.Context: ...
+
+    def heard_chatter(self, peer: Peer, signal: wire.Signal) -> None: ...
+
+    def lost_casts(self, topic: str, publisher: str) -> None: ...
+
+    def cast_seen(self, topic: str, method: str, publisher: str, arguments: bytes) -> None: ...
+
+
+class Mouth:
+    """A PUB that speaks into one controller's ear; hears nothing, so it needs no place on the loop."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+
+    def publish(self, body: bytes) -> None:
+        try:
+            self._socket.send(body, zmq.NOBLOCK)
+        except zmq.Again:
+            LOG.debug("a signal is lost: its queue is full")  # the marks will show it
+
+    def close(self, linger_ms: int = 0) -> None:
+        self._socket.close(linger_ms)
+
+
+class Casting:
+    def __init__(self, home: Hearer, pub: zmq.Socket[bytes], ear: zmq.Socket[bytes] | None, boot: int) -> None:
+        self._home, self._boot = home, boot
+        self._node = home.settings.node
+        self._numbers: dict[str, tuple[int, float]] = {}  # topic -> (last number, when)
+        self._running = 0
+        self._said_lost = 0.0
+        self._hub = gevent.get_hub()
+        self._pool = Pool(self._work)
+        self._pub = Driven(pub, self._subscription)
+        self._ear_socket = ear
+        self._ear = Driven(ear, self._overheard) if ear is not None else None
+        self._subs: dict[str, Driven] = {}
+        self._mouths: dict[str, Mouth] = {}
+        self._wanted: set[str] = set()  # topics as on the wire
+        self.want(CHATTER)
+
+    # sending
+
+    def cast(
+        self, topic: str, method: str, arguments: bytes, request_id: str, context: dict[str, Any], plain: bool = False
+    ) -> wire.Cast:
+        """Publish one cast; `topic` may be topic@host."""
+        number = self._numbers.get(topic, (0, 0.0))[0] + 1
+        self._numbers[topic] = (number, time.monotonic())
+        signal = wire.Cast(self._node, self._boot, number, method, wire.Raw(arguments), request_id, context, plain)
+        self.publish(topic, signal)
+        return signal
+
+    def publish(self, topic: str, signal: wire.Signal) -> None:
+        body = wire.write_signal(topic, signal)
+        self._pub.publish(body)
+        for mouth in self._mouths.values():
+            mouth.publish(body)
+
+    def marks(self) -> dict[str, int]:
+        """Of the topics cast on lately, so that a beat stays small."""
+        oldest = time.monotonic() - MARK_S
+        recent = {t: n for t, (n, when) in self._numbers.items() if when > oldest}
+        return dict(list(recent.items())[-MOST_MARKS:])
+
+    # links
+
+    def join(self, peer: Peer) -> None:
+        """Connect to a peer just greeted; earlier sockets to it are replaced (it may have forgotten us)."""
+        self.part(peer.node)
+        card, home = peer.card, self._home
+        if card.ear_port:
+            mouth = home.context.socket(zmq.PUB)
+            self._prepare(mouth, card)
+            mouth.connect(f"tcp://{bracket(card.address)}:{card.ear_port}")
+            self._mouths[peer.node] = Mouth(mouth)
+        if self._ear is not None:
+            return  # a controller has an ear; every node speaks into it
+        sub = home.context.socket(zmq.SUB)
+        self._prepare(sub, card)
+        for topic in self._wanted:
+            sub.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
+        sub.connect(f"tcp://{bracket(card.address)}:{card.pub_port}")
+        self._subs[peer.node] = Driven(sub, lambda to, frame: self._take(peer, frame))
+
+    def part(self, node: str) -> None:
+        for closing in (self._subs.pop(node, None), self._mouths.pop(node, None)):
+            if closing is not None:
+                closing.close()
+
+    def want(self, topic: str) -> None:
+        """Hear this topic (as on the wire) from every publisher joined, now and later."""
+        if topic in self._wanted:
+            return
+        self._wanted.add(topic)
+        prefix = topic.encode() + b"\0"
+        if self._ear_socket is not None:
+            self._ear_socket.setsockopt(zmq.SUBSCRIBE, prefix)
+            assert self._ear is not None
+            self._ear.touched()
+        for sub in self._subs.values():
+            sub.socket.setsockopt(zmq.SUBSCRIBE, prefix)
+            sub.touched()
+
+    def close(self) -> None:
+        for closing in (*self._subs.values(), *self._mouths.values(), self._pub, self._ear):
+            if closing is not None:
+                closing.close(200)
+        self._subs.clear()
+        self._mouths.clear()
+
+    def _prepare(self, socket: zmq.Socket[bytes], card: wire.Card) -> None:
+        dial_curve(socket, self._home.pair, card.key)
+        limit(socket, most_bytes=MOST_SIGNAL_BYTES, handshake_s=self._home.settings.handshake_s)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 3000)
+
+    # receiving (in the hub)
+
+    def _subscription(self, _: bytes, frame: zmq.Frame) -> None:
+        """XPUB_MANUAL: a key gets only the topics its certificate allows."""
+        body = frame.bytes
+        certificate = self._home.roster.certificate_of(user_id(frame))
+        if body[:1] == b"\x00":
+            self._pub.socket.setsockopt(zmq.UNSUBSCRIBE, body[1:])
+        elif body[:1] == b"\x01" and certificate is not None and _may_hear(certificate.topics, body[1:]):
+            self._pub.socket.setsockopt(zmq.SUBSCRIBE, body[1:])
+
+    def _overheard(self, _: bytes, frame: zmq.Frame) -> None:
+        """At the ear many speak; ZAP says which key, the roster whose it is."""
+        self._take(None, frame)
+
+    def _take(self, peer: Peer | None, frame: zmq.Frame) -> None:
+        try:
+            topic, signal = wire.read_signal(frame.bytes)
+        except wire.BadFrame as error:
+            LOG.debug("%s: not a signal: %s", self._node, error)
+            return
+        if peer is None:
+            peer = self._home.roster.peers.get(signal.node)
+            if peer is None or key_text(peer.card.key) != user_id(frame):
+                return  # not greeted yet, or somebody speaks in another's name
+        elif signal.node != peer.node:
+            return
+        if isinstance(signal, wire.Cast):
+            if signal.boot == peer.boot:
+                self._home.roster.heard(peer, signal.boot)
+                self._cast(peer, topic, signal)
+        else:
+            if isinstance(signal, wire.Beat) and signal.boot == peer.boot:
+                self._compare(peer, signal)
+            self._home.heard_chatter(peer, signal)
+
+    def _cast(self, peer: Peer, topic: str, signal: wire.Cast) -> None:
+        last = peer.numbers.get(topic)
+        if last is not None and signal.number <= last:
+            return
+        peer.numbers[topic] = signal.number
+        if last is not None and signal.number > last + 1:
+            self._home.lost_casts(topic, peer.node)
+        self.deliver(peer.node, peer.card.host, peer.roles, topic, signal)
+
+    def _compare(self, peer: Peer, beat: wire.Beat) -> None:
+        """Marks above what came here: something was lost on the way."""
+        first = peer.beat < 0
+        for topic, mark in beat.marks.items():
+            if topic not in self._wanted:
+                continue
+            last = peer.numbers.get(topic)
+            if last is None or mark > last:
+                peer.numbers[topic] = mark
+                if last is not None or not first:
+                    self._home.lost_casts(topic, peer.node)
+
+    def deliver(self, node: str, host: str, roles: tuple[str, ...], topic: str, signal: wire.Cast) -> None:
+        """Hand a cast to the agent here, if there is one. Also for this node's own casts. Hub or greenlet."""
+        self._home.cast_seen(topic, signal.method, node, bytes(signal.arguments))
+        name, _, only = topic.partition("@")
+        settings = self._home.settings
+        if name not in self._home.offers.agents or only not in ("", settings.host):
+            return
+        if self._running >= settings.casts_running:
+            if time.monotonic() - self._said_lost > 10:
+                self._said_lost = time.monotonic()
+                LOG.warning("%s: %d casts are at work; some on %s are lost", self._node, self._running, topic)
+            self._home.lost_casts(topic, node)
+            return
+        caller = Caller(
+            node=node,
+            host=host,
+            roles=dispatch.roles_seen((str(Role.MEMBER),) if signal.plain else roles, host, settings.host),
+            request_id=signal.request_id,
+            context=signal.context,
+        )
+        self._running += 1
+        if gevent.getcurrent() is self._hub:
+            self._pool.run(name, caller, signal)
+        else:
+            self._hub.loop.run_callback(self._pool.run, name, caller, signal)
+
+    def _work(self, topic: str, caller: Caller, signal: wire.Cast) -> None:
+        try:
+            offered = self._home.offers.find(topic, signal.method, "cast")
+            dispatch.authorise(offered, caller, self._node)
+            dispatch.run(offered, caller, signal.arguments, lambda value: None)
+        except Exception as error:  # noqa: BLE001  (nobody waits for a cast)
+            LOG.warning("%s: cast %s.%s from %s failed: %s", self._node, topic, signal.method, caller.node, error)
+        finally:
+            self._running -= 1
+
+
+def sockets(home: Hearer, *, ear: bool) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes] | None]:
+    """The bound sockets, closed to unknown keys, not yet bound."""
+    made: list[zmq.Socket[bytes]] = []
+    for kind in (zmq.XPUB, zmq.SUB) if ear else (zmq.XPUB,):
+        socket = home.context.socket(kind)
+        serve_curve(socket, home.pair, RPC)
+        limit(socket, most_bytes=MOST_SIGNAL_BYTES, handshake_s=home.settings.handshake_s)
+        if kind == zmq.XPUB:
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)
+        made.append(socket)
+    return made[0], (made[1] if ear else None)
+
+
+def _may_hear(allowed: tuple[str, ...], prefix: bytes) -> bool:
+    topic = prefix.rstrip(b"\0").decode(errors="replace")
+    if not prefix.endswith(b"\0"):
+        return False  # an open prefix would hear every topic
+    return topic == CHATTER or any(
+        a in ("*", topic) or (a.endswith("/*") and topic.startswith(a[:-1])) for a in allowed
+    )

@@ -1,0 +1,106 @@
+"""Arguments and results of one method as bytes: the only place that knows they are MessagePack.
+
+Typed on the receiving side; a value that does not fit is refused with the name of its field.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from nova0.mesh.errors import BadArguments, RemoteError, to_wire
+from nova0.mesh.surface import Method, Surface
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder().decode
+
+
+class MethodCodec:
+    """Encodes and decodes for one `Method`; made once per surface and kept."""
+
+    __slots__ = ("_arguments", "_lax", "_names", "_result", "row")
+
+    def __init__(self, row: Method) -> None:
+        self.row = row
+        self._names = tuple(row.arguments)
+        # absent optional arguments stay UNSET, so that the callee's own default applies
+        fields: list[Any] = [
+            (name, kind) if name in row.required else (name, kind, msgspec.UNSET)
+            for name, kind in row.arguments.items()
+        ]
+        shape = msgspec.defstruct(row.name, fields, kw_only=True, forbid_unknown_fields=True)
+        self._arguments = msgspec.msgpack.Decoder(shape)
+        self._lax = msgspec.msgpack.Decoder(shape, strict=False)
+        self._result = msgspec.msgpack.Decoder(row.returns)
+
+    def pack_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """What the caller wrote, by name. Raises TypeError as a plain call of the method would."""
+        names = self._names
+        if len(args) > len(names):
+            raise TypeError(f"{self.row.name}() takes {len(names)} arguments but {len(args)} were given")
+        if args:
+            bound = dict(zip(names, args, strict=False))
+            for name in kwargs:
+                if name in bound:
+                    raise TypeError(f"{self.row.name}() got multiple values for argument {name!r}")
+            bound.update(kwargs)
+        else:
+            bound = kwargs
+        for name in bound:
+            if name not in names:
+                raise TypeError(f"{self.row.name}() got an unexpected argument {name!r}")
+        for name in self.row.required:
+            if name not in bound:
+                raise TypeError(f"{self.row.name}() misses argument {name!r}")
+        return encode(bound)
+
+    def unpack_arguments(self, body: bytes | msgspec.Raw, *, lax: bool = False) -> dict[str, Any]:
+        """Keyword arguments for the method. Raises BadArguments naming the field that does not fit.
+
+        `lax`: text is taken for numbers and booleans where those are wanted (a person typed it).
+        """
+        try:
+            shaped = (self._lax if lax else self._arguments).decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BadArguments(f"{self.row.name}: {error}", field=_field(str(error))) from None
+        return {name: value for name in self._names if (value := getattr(shaped, name)) is not msgspec.UNSET}
+
+    def unpack_result(self, body: bytes | msgspec.Raw) -> Any:
+        """The result in its declared type. Raises RemoteError where the answer is something else."""
+        try:
+            return self._result.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RemoteError(f"{self.row.name}: the answer is not what its signature says: {error}") from None
+
+
+_codecs: dict[type[Surface], dict[str, MethodCodec]] = {}
+
+
+def codecs_of(surface: type[Surface]) -> dict[str, MethodCodec]:
+    """Method name -> codec, for every method of the surface."""
+    made = _codecs.get(surface)
+    if made is None:
+        made = _codecs[surface] = {name: MethodCodec(row) for name, row in surface.methods().items()}
+    return made
+
+
+def wire_form(error: BaseException) -> dict[str, Any]:
+    """`to_wire`, made safe to encode: data that has no MessagePack form travels as text."""
+    body = to_wire(error)
+    try:
+        encode(body)
+    except (TypeError, ValueError, OverflowError):
+        body = {
+            "kind": body["kind"],
+            "message": str(body["message"]),
+            "data": {k: str(v) for k, v in body["data"].items()},
+        }
+    return body
+
+
+def _field(message: str) -> str:
+    """The field in a msgspec message: `... - at `$.count`` or `missing required field `count``."""
+    if "`$." in message:
+        return message.rsplit("`$.", 1)[1].rstrip("`")
+    return message.rsplit("`", 2)[1] if message.count("`") >= 2 else ""

@@ -1,0 +1,108 @@
+"""What can go wrong between two nodes, and how an application's own errors cross the wire.
+
+An error travels as {"kind", "message", "data"}; a kind registered with `wire_error` is raised as its
+own class at the caller, any other as `RemoteError`. Tracebacks never travel: they stay in the debug
+log of the node where they happened.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+
+class MeshError(Exception):
+    """Root of everything the mesh raises. `data` is a small mapping that travels with the message."""
+
+    kind: ClassVar[str] = "MeshError"
+
+    def __init__(self, message: str = "", **data: Any) -> None:
+        super().__init__(message or self.kind)
+        self.message = message or self.kind
+        self.data = data
+
+
+_KINDS: dict[str, type[Exception]] = {}
+E = TypeVar("E", bound=type[Exception])
+
+
+def wire_error(cls: E) -> E:
+    """Let `cls` cross the wire under its own name. The class takes (message, **data)."""
+    cls.kind = cls.__name__  # type: ignore[attr-defined]
+    _KINDS[cls.__name__] = cls
+    return cls
+
+
+def to_wire(error: BaseException) -> dict[str, Any]:
+    """The travelling form of any exception: kind, message, data."""
+    return {
+        "kind": getattr(error, "kind", type(error).__name__),
+        "message": getattr(error, "message", None) or str(error) or type(error).__name__,
+        "data": getattr(error, "data", {}),
+    }
+
+
+def from_wire(body: dict[str, Any]) -> Exception:
+    """The exception to raise at the caller for what `to_wire` made."""
+    kind, message = str(body.get("kind", "RemoteError")), str(body.get("message", ""))
+    data = body.get("data") or {}
+    known = _KINDS.get(kind)
+    if known is not None:
+        return known(message, **data)
+    return RemoteError(message, remote_kind=kind)
+
+
+@wire_error
+class RemoteError(MeshError):
+    """The method failed on the other side with an error this side has no class for."""
+
+
+@wire_error
+class CallTimeout(MeshError):
+    """No answer within the time allowed. The work may or may not have been done."""
+
+
+@wire_error
+class Unreachable(MeshError):
+    """There is no such peer now, or the link to it is down: the call was not started there."""
+
+
+@wire_error
+class Busy(MeshError):
+    """A bound was reached (queue, calls in flight, records): nothing was started; ask again later."""
+
+
+@wire_error
+class NotAllowed(MeshError):
+    """The caller's certified role may not call this method."""
+
+
+@wire_error
+class UnknownMethod(MeshError):
+    """The peer's surface has no such method."""
+
+
+@wire_error
+class BadArguments(MeshError):
+    """The arguments do not fit the method's signature; `field` names the first that does not."""
+
+
+@wire_error
+class OutcomeUnknown(MeshError):
+    """The method was started before the peer restarted and its end was not recorded.
+
+    The mesh never runs it again under this request id: look at the thing itself and decide."""
+
+
+@wire_error
+class Cancelled(MeshError):
+    """The caller took the request back."""
+
+
+@wire_error
+class JoinRefused(MeshError):
+    """A newcomer's token or certificate was not accepted."""
+
+
+@wire_error
+class Incompatible(MeshError):
+    """Two nodes speak protocol versions too far apart; the message says which side to upgrade."""

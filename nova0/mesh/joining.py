@@ -1,0 +1,113 @@
+"""How a machine becomes a member: mint a token on a controller, join with it on the newcomer."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import zmq
+
+from nova0.mesh import identity, keys, tokens
+from nova0.mesh.addresses import own_address, parse_seed, remembered_ports
+from nova0.mesh.certificate import verify
+from nova0.mesh.door import AskCert, AskJoin, Knock, Shown
+from nova0.mesh.errors import JoinRefused, MeshError, Unreachable
+from nova0.mesh.keys import write_public
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.tokens import FileTokenBook, Seed, TokenBook
+from nova0.mesh.wire import MAX_MEMBERS, Seen, encode
+
+
+def mint_token(
+    settings: MeshSettings,
+    *,
+    roles: tuple[str, ...] = ("host",),
+    host: str | None = None,
+    uses: int = 1,
+    lifetime_s: float = 3600,
+    book: TokenBook | None = None,
+) -> str:
+    """A token for `uses` newcomers with these roles; `settings` are those of the controller process of
+    this machine, which must have been started once. Raises JoinRefused where it cannot sign."""
+    me = identity.load(settings.state_dir)
+    me.signer()
+    port = settings.door_port or remembered_ports(Path(settings.state_dir), settings.process)[3]
+    if not port:
+        raise JoinRefused(f"{settings.node} has no door yet: start it first, then mint the token")
+    seeds = [Seed(own_address(settings), port, me.pair.public)]
+    return tokens.mint(
+        book or FileTokenBook(settings.state_dir),
+        me.cluster,
+        seeds,
+        roles=roles,
+        host=host,
+        uses=uses,
+        lifetime_s=lifetime_s,
+        minted_by=settings.node,
+    )
+
+
+def join(settings: MeshSettings, token: str) -> None:
+    """Make this machine, under the name `settings.host`, a member. `settings.join` gives further
+    addresses of the token's controllers. Blocks a few seconds at most. Raises JoinRefused (token, name),
+    Unreachable (no controller answers)."""
+    state_dir = Path(settings.state_dir)
+    if identity.is_member(state_dir):
+        raise JoinRefused(f"{settings.host} is in a cluster already; `nova0 down --purge` leaves it")
+    told = tokens.parse(token)
+    pair = keys.node_key(state_dir)
+    places = [(seed.address, seed.door_port, seed.key) for seed in told.seeds]
+    for text in settings.join:
+        places += [(*parse_seed(text), seed.key) for seed in told.seeds]
+    context = zmq.Context(io_threads=1)
+    problems: list[str] = []
+    try:
+        for address, port, key in places:
+            try:
+                shown = _ask(context, pair, _numeric(address), port, key, told, settings)
+                break
+            except Unreachable as error:
+                problems.append(error.message)
+        else:
+            raise Unreachable(f"no controller of the token answers: {'; '.join(problems)}. Is it up, is the port open?")
+    finally:
+        context.destroy(0)
+    assert shown.yours is not None
+    mine, _ = verify(shown.yours, told.cluster)
+    if mine.key != pair.public or mine.host != settings.host:
+        raise JoinRefused(f"{settings.host}: the certificate handed out is not for this machine; join again")
+    for seen in [Seen(shown.card, "unknown"), *shown.members][:MAX_MEMBERS]:
+        if seen.card.node == shown.card.node:
+            write_public(state_dir / "peers" / seen.card.node.replace("/", "~"), encode((shown.chain, seen.card)))
+    identity.store(state_dir, told.cluster, shown.yours)
+
+
+def _ask(
+    context: zmq.Context,
+    pair: keys.CurvePair,
+    address: str,
+    port: int,
+    key: bytes,
+    told: tokens.Token,
+    settings: MeshSettings,
+) -> Shown:
+    with Knock(context, pair, address, port, key, settings.handshake_s) as knock:
+        shown = knock.ask(AskCert())
+        theirs, _ = verify(shown.chain, told.cluster)
+        if theirs.key != key or "controller" not in theirs.roles:
+            raise JoinRefused(f"{address}:{port} is no controller of this cluster; nothing secret was sent to it")
+        try:
+            return knock.ask(AskJoin(told.token_id, told.secret, settings.host))
+        except JoinRefused:
+            raise
+        except Unreachable:
+            raise
+        except MeshError as error:
+            raise JoinRefused(f"{address}:{port}: {error.message}") from None
+
+
+def _numeric(address: str) -> str:
+    try:
+        return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise Unreachable(f"{address}: {error}") from None

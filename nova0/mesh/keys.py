@@ -1,0 +1,130 @@
+"""Keys on disk: the machine's CURVE pair, a controller's signer, the cluster's root.
+
+Secrets are 0600 and written under umask 077 by temporary file, fsync and rename.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import zmq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from zmq.utils import z85
+
+from nova0.mesh.errors import Busy
+
+
+class CurvePair:
+    """`public` is 32 bytes (the machine's key); `public_text`, `secret_text` are as libzmq wants them."""
+
+    def __init__(self, secret_text: bytes) -> None:
+        self.secret_text = secret_text
+        self.public_text = zmq.curve_public(secret_text)
+        self.public = z85.decode(self.public_text)
+
+    def __repr__(self) -> str:  # never the secret
+        return f"<CURVE key {key_name(self.public)}>"
+
+
+def key_name(key: bytes) -> str:
+    """Short text for logs and tables."""
+    return key.hex()[:12]
+
+
+def key_text(key: bytes) -> str:
+    """The Z85 form libzmq and ZAP's User-Id use."""
+    return z85.encode(key).decode()
+
+
+def key_bytes(text: str) -> bytes:
+    """Back from `key_text`; empty for what is none."""
+    return z85.decode(text.encode()) if len(text) == 40 else b""
+
+
+def write_file(path: Path, body: bytes, mode: int) -> None:
+    """Whole or not at all, also through a power cut."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_secret(path: Path, body: bytes) -> None:
+    write_file(path, body, 0o600)
+
+
+def write_public(path: Path, body: bytes) -> None:
+    write_file(path, body, 0o644)
+
+
+def node_key(state_dir: Path) -> CurvePair:
+    """The machine's pair; made at first use, by whichever process is first."""
+    path = state_dir / "node.key"
+    if not path.exists():
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _, secret = zmq.curve_keypair()
+        ready = state_dir / f".node.key.{os.getpid()}"
+        write_secret(ready, secret)
+        try:
+            os.link(ready, path)  # does not replace: two processes end up with one key
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(ready)
+    return CurvePair(path.read_bytes().strip())
+
+
+def new_signing_key(path: Path) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    write_secret(path, key.private_bytes_raw())
+    return key
+
+
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """Raises FileNotFoundError where this machine holds no such key."""
+    return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+
+
+def public_of(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def only_one(state_dir: Path, process: str) -> IO[str]:
+    """A lock held while this process of this machine runs. Raises Busy when another holds it."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = open(state_dir / f"lock.{process}", "a")  # noqa: SIM115  (held for the process's life)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise Busy(f"{state_dir}: a {process} process runs here already; `nova0 down` ends it") from None
+    return lock
+
+
+def next_boot(state_dir: Path, process: str) -> int:
+    """The number of this start; grows with each, also through a crash. Peers refuse a lower one."""
+    path = state_dir / f"boot.{process}"
+    try:
+        last = int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        last = 0
+    write_secret(path, str(last + 1).encode())
+    return last + 1

@@ -1,0 +1,303 @@
+"""Our way to one peer: a DEALER that is dialled, greeted, and dialled again when it breaks.
+
+Every connection is a fresh socket that begins with Hello; what had no answer is asked again under the
+same request id. libzmq's own reconnecting is off: it would go on with a key that was put out.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gevent
+import msgspec
+import zmq
+from gevent.event import AsyncResult, Event
+from gevent.hub import Waiter
+
+from nova0.mesh import wire
+from nova0.mesh.certificate import Chain
+from nova0.mesh.door import AskCert, AskHello, Knock, bracket
+from nova0.mesh.driven import Driven
+from nova0.mesh.errors import Busy, CallTimeout, Incompatible, JoinRefused, MeshError, Unreachable, from_wire
+from nova0.mesh.keys import CurvePair
+from nova0.mesh.monitor import Dialled
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.zap import dial_curve, limit
+
+if TYPE_CHECKING:
+    from nova0.mesh.roster import Peer, Roster
+
+LOG = logging.getLogger(__name__)
+
+
+class Pending:
+    """One call of ours without an answer yet."""
+
+    __slots__ = ("deadline", "heard_at", "message", "on_progress", "sent", "silence_s", "started_at", "waiter")
+
+    def __init__(
+        self, message: wire.Call, silence_s: float, total_s: float, on_progress: Callable[[Any], None] | None
+    ) -> None:
+        now = time.monotonic()
+        self.message, self.on_progress, self.silence_s = message, on_progress, silence_s
+        self.started_at = self.heard_at = now
+        self.deadline = now + total_s
+        self.sent = False
+        self.waiter: Waiter = Waiter()
+
+    def end(self, good: bool, body: Any) -> None:
+        """Hub only."""
+        self.waiter.switch((good, body))
+
+
+class Home(Protocol):
+    """What a link needs of its node."""
+
+    settings: MeshSettings
+    pair: CurvePair
+    roster: Roster
+
+    @property
+    def context(self) -> zmq.Context: ...
+
+    def chain(self) -> Chain: ...
+
+    def card(self) -> wire.Card: ...
+
+    def hello(self) -> wire.Hello: ...
+
+    def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None: ...
+
+    def link_cut(self, peer: Peer, why: str) -> None: ...
+
+    def ponged(self, peer: Peer, pong: wire.Pong) -> None: ...
+
+    def said_goodbye(self, peer: Peer, boot: int) -> None: ...
+
+
+class Link:
+    def __init__(self, home: Home, peer: Peer) -> None:
+        self._home, self.peer = home, peer
+        self.pending: dict[int, Pending] = {}
+        self.up = self.closed = False
+        self.trouble = "not dialled yet"
+        self.fatal: MeshError | None = None  # a refusal that dialling again will not change
+        self.greeted: list[Callable[[], None]] = []
+        self._number = 0
+        self._driven: Driven | None = None
+        self._watch: Dialled | None = None
+        self._state: AsyncResult = AsyncResult()
+        self._cut = Event()
+        self._bell = Event()
+        self._locked_out = False
+        self._hurried = False
+        self._keeper: gevent.Greenlet | None = None
+
+    def ensure(self) -> None:
+        """Be up, now or as soon as the peer can be reached."""
+        if self._keeper is None and not self.closed:
+            self._keeper = gevent.spawn(self._keep)
+
+    def hurry(self) -> None:
+        """There is reason to believe that it can be reached now."""
+        self._hurried = True
+        self._bell.set()
+        self.ensure()
+
+    def close(self) -> None:
+        """For good; who waits for an answer is told that there will be none."""
+        self.closed = True
+        self.stop()
+        loop = gevent.get_hub().loop
+        for pending in list(self.pending.values()):
+            loop.run_callback(pending.end, False, CallTimeout(f"{self.peer.node}: this node stopped"))
+        self.pending.clear()
+
+    def stop(self) -> None:
+        """Until something needs it again."""
+        if self._keeper is not None:
+            self._keeper.kill(block=False)
+            self._keeper = None
+        self._drop("stopped", linger_ms=200)
+
+    def say(self, message: Any) -> bool:
+        """Send what needs no answer; False where the link is not up or the peer too slow."""
+        if not self.up or self._driven is None:
+            return False
+        try:
+            self._driven.put(message)
+        except Busy:
+            return False
+        return True
+
+    def call(self, pending: Pending) -> None:
+        """Send now or when up. Raises Busy over the bound."""
+        if len(self.pending) >= self._home.settings.calls_waiting:
+            raise Busy(f"{self.peer.node}: {len(self.pending)} calls wait for it already; ask again later")
+        self._number += 1
+        pending.message.id = self._number
+        self.pending[self._number] = pending
+        if self.up:
+            try:
+                self._send(pending)
+            except Busy:
+                del self.pending[self._number]
+                raise
+        else:
+            self.ensure()
+
+    def forget(self, pending: Pending) -> None:
+        self.pending.pop(pending.message.id, None)
+
+    def _send(self, pending: Pending) -> None:
+        now = time.monotonic()
+        pending.message.ms_left = max(0, int((pending.deadline - now) * 1000))
+        assert self._driven is not None
+        self._driven.put(pending.message)
+        pending.sent = True
+
+    # the life of the connection
+
+    def _keep(self) -> None:
+        shortest, longest = self._home.settings.reconnect_s
+        pause = shortest
+        attempt = 0
+        while not self.closed:
+            self._hurried = False
+            try:
+                self._dial(attempt)
+                pause, attempt = shortest, 0
+                self._cut.wait()
+            except MeshError as error:
+                self.trouble = error.message
+                if isinstance(error, Incompatible) and (self.fatal is None or str(self.fatal) != str(error)):
+                    LOG.error("%s refuses us: %s", self.peer.node, error.message)
+                self.fatal = error if isinstance(error, Incompatible) else None
+            except Exception:  # a link goes on, whatever one dial met
+                LOG.exception("dialling %s failed", self.peer.node)
+            attempt += 1
+            self._drop(self.trouble)
+            if not self._hurried:
+                self._bell.clear()
+                self._bell.wait(random.uniform(pause / 2, pause))  # noqa: S311  (spread, not secrecy)
+            self._bell.clear()
+            pause = min(longest, pause * 2)
+
+    def _dial(self, attempt: int) -> None:
+        """Up, or an error saying why not."""
+        home, peer = self._home, self.peer
+        if self.closed:
+            raise Unreachable("this node is stopping")
+        card = peer.hint if peer.hint is not None and attempt % 2 else peer.card
+        if peer.chain is None or self._locked_out or card is peer.hint:
+            card = self._knock(card)
+            self._locked_out = False
+        self._state, self._cut = AsyncResult(), Event()
+        socket = home.context.socket(zmq.DEALER)
+        dial_curve(socket, home.pair, card.key)
+        limit(socket, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=home.settings.handshake_s)
+        socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        socket.setsockopt(zmq.SNDHWM, home.settings.queue)
+        self._watch = Dialled(home.context, socket, self._broken)
+        self._driven = Driven(socket, self._heard, queue=home.settings.queue)
+        socket.connect(f"tcp://{bracket(card.address)}:{card.rpc_port}")
+        self._driven.put(home.hello())
+        try:
+            welcome: wire.Welcome = self._state.get(timeout=home.settings.handshake_s + 1)
+        except gevent.Timeout:
+            raise Unreachable(f"{peer.node}: no greeting from {card.address}:{card.rpc_port}") from None
+        self.up, self.trouble, self.fatal = True, "", None
+        home.welcomed(peer, welcome)
+        for pending in list(self.pending.values()):
+            self._send(pending)
+        for greeted in self.greeted:
+            greeted()
+
+    def _knock(self, card: wire.Card) -> wire.Card:
+        """Prove ourselves at the peer's door, and it to us. Its card as it is now."""
+        home = self._home
+        with Knock(home.context, home.pair, card.address, card.door_port, card.key, home.settings.handshake_s) as knock:
+            shown = knock.ask(AskCert())
+            if shown.card.node != card.node:
+                raise JoinRefused(f"{card.address}:{card.door_port}: expected {card.node}, found {shown.card.node}")
+            home.roster.prove(shown.chain, shown.card, card.key, card.address)
+            knock.ask(AskHello(home.chain(), home.card()))
+        return self.peer.card
+
+    def _drop(self, why: str, linger_ms: int = 0) -> None:
+        was_up, self.up = self.up, False
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self._driven is not None:
+            self._driven.close(linger_ms)
+            self._driven = None
+        if was_up:
+            self._home.link_cut(self.peer, why)
+
+    def _broken(self, why: str, locked_out: bool) -> None:
+        self.trouble = f"{self.peer.node}: {why}"
+        self._locked_out = self._locked_out or locked_out
+        if self.up:
+            self._cut.set()
+        elif not self._state.ready():
+            self._state.set_exception(Unreachable(self.trouble))
+
+    # what comes over it (in the hub)
+
+    def _heard(self, _: bytes, frame: zmq.Frame) -> None:
+        try:
+            messages = wire.read_frame(frame.buffer)
+        except wire.BadFrame as error:
+            LOG.warning("%s: not a frame: %s", self.peer.node, error)
+            return
+        if self.up:
+            self._home.roster.heard(self.peer, self.peer.boot)
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: wire.Message) -> None:
+        pending: Pending | None
+        if isinstance(message, wire.Answer):
+            pending = self.pending.pop(message.id, None)
+            if pending is not None:
+                pending.end(True, message.result)
+        elif isinstance(message, wire.Failure):
+            pending = self.pending.pop(message.id, None)
+            if pending is not None:
+                pending.end(False, message.error)
+        elif isinstance(message, wire.Working):
+            now = time.monotonic()
+            for number in message.ids:
+                pending = self.pending.get(number)
+                if pending is not None:
+                    pending.heard_at = now
+        elif isinstance(message, wire.Progress):
+            pending = self.pending.get(message.id)
+            if pending is not None:
+                pending.heard_at = time.monotonic()
+                self._tell(pending, message.value)
+        elif isinstance(message, wire.Pong):
+            self._home.ponged(self.peer, message)
+        elif isinstance(message, wire.Goodbye):
+            self._home.said_goodbye(self.peer, message.boot)
+        elif isinstance(message, wire.Welcome):
+            if not self._state.ready():
+                self._state.set(message)
+        elif isinstance(message, wire.Refused):
+            error = from_wire(message.error)
+            if not self._state.ready():
+                self._state.set_exception(error if isinstance(error, MeshError) else Unreachable(str(error)))
+            else:  # it has forgotten us: greet again
+                self._broken("asks for a new greeting", False)
+
+    def _tell(self, pending: Pending, value: msgspec.Raw) -> None:
+        if pending.on_progress is not None:
+            try:
+                pending.on_progress(msgspec.msgpack.decode(value))
+            except Exception:  # the caller's own function; the call goes on
+                LOG.exception("on_progress of %s failed", pending.message.method)

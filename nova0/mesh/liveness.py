@@ -1,0 +1,69 @@
+"""Who is alive: the rules, as a function of time and what was heard. No socket, no clock of its own.
+
+Silence makes a suspect, an unanswered probe makes it down; a cut link is suspected at once. After a
+stall of its own a node starts its timers again before it judges others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from nova0.mesh.bus import Status
+from nova0.mesh.roster import Peer
+
+STALL_S = 1.0  # between two ticks: this node itself was held
+
+
+class Verdict(Struct):
+    """What is to be done about one peer."""
+
+    peer: Peer
+    status: Status | None = None  # to become
+    detail: str = ""
+    probe: bool = False
+
+
+class Judge:
+    def __init__(self, silence_s: float, probe_s: float) -> None:
+        self._silence_s, self._probe_s = silence_s, probe_s
+        self._last: float | None = None
+
+    def tick(self, now: float, peers: Iterable[Peer]) -> list[Verdict]:
+        """Verdicts on watched peers; call several times a second with the monotonic clock."""
+        if self._last is not None and now - self._last > STALL_S:
+            lost = now - self._last
+            for peer in peers:
+                if peer.heard_at is not None:
+                    peer.heard_at += lost
+                if peer.status is Status.SUSPECT:
+                    peer.suspect_at += lost
+        self._last = now
+        verdicts = []
+        for peer in peers:
+            if not peer.watched or peer.heard_at is None:
+                continue
+            if peer.status is Status.UP and now - peer.heard_at > self._silence_s:
+                verdicts.append(self.suspect(peer, now, "beats missed"))
+            elif peer.status is Status.SUSPECT:
+                if now - peer.suspect_at >= self._probe_s:
+                    verdicts.append(Verdict(peer, Status.DOWN, why(peer)))
+                elif now - peer.probed_at >= 0.5:
+                    peer.probed_at = now
+                    verdicts.append(Verdict(peer, probe=True))
+        return verdicts
+
+    def suspect(self, peer: Peer, now: float, detail: str) -> Verdict:
+        """Also for a link seen cut: the clock of its probe starts here."""
+        peer.suspect_at = peer.probed_at = now
+        return Verdict(peer, Status.SUSPECT, detail, probe=True)
+
+
+def why(peer: Peer) -> str:
+    """What is known of the reason, for a person."""
+    link = peer.link
+    if link is not None and link.up:
+        return "its link is up but no beats come: its loop is held, or the process is stopped"
+    trouble = link.trouble if link is not None else ""
+    return f"no beats, no answer to probes; {trouble}" if trouble else "no beats, no answer to probes"

@@ -1,0 +1,133 @@
+"""The command line's side of the local socket. Standard library and msgspec only: quick to import,
+works with gevent's patches or without.
+
+    with connect("/run/nova0/mesh.sock") as client:
+        for member in client.members(): ...
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from nova0.mesh.errors import Unreachable, from_wire
+
+MAX_BYTES = 8 << 20
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def default_path(state_dir: str | None = None) -> str:
+    """Where a node listens for its machine's users: root's /run/nova0/mesh.sock, else in $XDG_RUNTIME_DIR."""
+    if state_dir is not None:
+        return os.path.join(state_dir, "mesh.sock")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{runtime}/nova0/mesh.sock" if os.geteuid() and runtime else "/run/nova0/mesh.sock"
+
+
+def connect(path: str, timeout_s: float = 5.0) -> LocalClient:
+    """Raises Unreachable, with the remedy, when no node listens there or it is not ours to use."""
+    return LocalClient(path, timeout_s)
+
+
+class LocalClient:
+    """One connection. AGENT is topic, topic@host, or a node's name host/process."""
+
+    def __init__(self, path: str, timeout_s: float = 5.0) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(path)
+        except PermissionError:
+            self._socket.close()
+            raise Unreachable(f"{path}: not allowed: be root or in the group nova0") from None
+        except OSError as error:
+            self._socket.close()
+            raise Unreachable(f"{path}: no nova0 node listens here ({error.strerror}): `nova0 up` starts one") from None
+
+    def members(self) -> list[dict[str, Any]]:
+        """As mesh.bus.Member, in plain values; the first is the answering node itself."""
+        return self._ask("members")
+
+    def ping(self, agent: str, timeout_s: float = 5.0) -> dict[str, Any]:
+        """{"node", "ms", "clock_s"}: who answered, how long it took, the wall clock there."""
+        return self._ask("ping", timeout_s, agent=agent)
+
+    def call(
+        self,
+        agent: str,
+        method: str,
+        arguments: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = 60.0,
+        request_id: str | None = None,
+    ) -> Any:
+        """The method's result in plain values. Text is taken for numbers where the method wants those.
+        Raises the errors of mesh.errors."""
+        return self._ask(
+            "call", timeout_s, agent=agent, method=method, arguments=arguments or {}, request_id=request_id
+        )
+
+    def cast(self, topic: str, method: str, arguments: dict[str, Any] | None = None) -> None:
+        """To topic or topic@host."""
+        self._ask("cast", topic=topic, method=method, arguments=arguments or {})
+
+    def describe(self, agent: str | None = None) -> list[dict[str, Any]]:
+        """Methods of the agents on this node, or of `agent`'s node."""
+        return self._ask("describe", agent=agent)
+
+    def watch(self) -> Iterator[dict[str, Any]]:
+        """Events as they come, without end: {"event": "member", "node", "status", "was", "detail"},
+        {"event": "cast", "topic", "method", "publisher", "arguments"}, {"event": "gap", "topic",
+        "publisher"}, {"event": "lost", "count"} when this reader was too slow. Begins with
+        {"event": "watching", "node"}."""
+        self._send({"op": "watch"})
+        self._socket.settimeout(None)
+        while True:
+            yield self._receive()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> LocalClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, op: str, timeout_s: float = 5.0, **more: Any) -> Any:
+        self._socket.settimeout(timeout_s + 5)  # the node keeps the time; this only guards against its death
+        self._send({"op": op, "timeout_s": timeout_s, **more})
+        return self._receive()
+
+    def _send(self, question: dict[str, Any]) -> None:
+        body = _encode(question)
+        try:
+            self._socket.sendall(len(body).to_bytes(4, "big") + body)
+        except OSError as error:
+            raise Unreachable(f"the local node went away: {error}") from None
+
+    def _receive(self) -> Any:
+        size = int.from_bytes(self._exactly(4), "big")
+        if size > MAX_BYTES:
+            raise Unreachable("the local node answers garbage")
+        answer = _decode(self._exactly(size))
+        if "error" in answer:
+            raise from_wire(answer["error"])
+        return answer["result"]
+
+    def _exactly(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            try:
+                part = self._socket.recv(size - len(parts))
+            except OSError as error:
+                raise Unreachable(f"the local node does not answer: {error}") from None
+            if not part:
+                raise Unreachable("the local node closed the connection")
+            parts += part
+        return bytes(parts)

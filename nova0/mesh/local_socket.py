@@ -1,0 +1,290 @@
+"""Where this machine's command line speaks to its node: a UNIX socket, never a peer of its own.
+
+Who may connect is the file's mode (0660 with the group nova0, else 0600). What comes through counts as
+a member on this host, nothing more: changing something elsewhere needs an operator's certificate.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import logging
+import os
+import socket as sockets
+import struct
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import msgspec
+from gevent import socket
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from nova0.mesh.bus import Member, Status
+from nova0.mesh.codec import decode, encode, wire_form
+from nova0.mesh.errors import BadArguments, Busy, MeshError, Unreachable
+from nova0.mesh.local_client import MAX_BYTES
+from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.surface import SHORT, Timeout
+
+if TYPE_CHECKING:
+    from nova0.mesh.node import Node
+
+LOG = logging.getLogger(__name__)
+MOST_CLIENTS = 64
+MOST_EVENTS = 1000  # waiting for one slow watcher
+
+
+class LocalSocket:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._path = Path(node.settings.socket_path)
+        self._watchers: set[_Watcher] = set()
+        self._server: StreamServer | None = None
+        node.on_member(self._member)
+        node.on_gap(lambda topic, publisher: self._event(event="gap", topic=topic, publisher=publisher))
+        node.on_cast(self._cast)
+
+    def start(self) -> None:
+        """Raises Busy when another process answers there."""
+        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._clear()
+        listener = socket.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(self._path))
+        finally:
+            os.umask(before)
+        try:
+            os.chown(self._path, -1, grp.getgrnam(self._node.settings.socket_group).gr_gid)
+            os.chmod(self._path, 0o660)
+        except (KeyError, PermissionError):
+            LOG.debug("%s: no group %s to share it with", self._path, self._node.settings.socket_group)
+        listener.listen(16)
+        self._server = StreamServer(listener, self._serve, spawn=MOST_CLIENTS)
+        self._server.start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop(timeout=0.2)
+            self._server = None
+            self._path.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """A socket file nobody answers at is left from a crash."""
+        if not self._path.exists():
+            return
+        with socket.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self._path))
+            except OSError as error:
+                if error.errno == errno.ECONNREFUSED:
+                    self._path.unlink()
+                    return
+        raise Busy(f"{self._path}: another nova0 node answers there; stop it, or give this one another socket_path")
+
+    def _serve(self, connection: Any, _: Any) -> None:
+        pid, uid, _gid = struct.unpack("3i", connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12))
+        try:
+            while (body := _read(connection)) is not None:
+                question = _question(body)
+                if question.get("op") == "watch":
+                    self._watch(connection)
+                    return
+                try:
+                    answer = {"result": self._answer(question, uid, pid)}
+                except (MeshError, TypeError, ValueError) as error:
+                    answer = {"error": wire_form(error)}
+                except Exception as error:  # what the called method raised
+                    LOG.exception("local %s failed", question.get("op"))
+                    answer = {"error": wire_form(error)}
+                _write(connection, answer)
+        except OSError as error:
+            LOG.debug("a local client went away: %s", error)
+        finally:
+            connection.close()
+
+    def _answer(self, question: dict[str, Any], uid: int, pid: int) -> Any:
+        op = question.get("op")
+        if op == "members":
+            return msgspec.to_builtins(self._node.members())
+        if op == "ping":
+            return self._ping(_text(question, "agent"), float(question.get("timeout_s") or 5))
+        if op == "describe":
+            agent = question.get("agent")
+            if not agent:
+                return self._node.offers.describe()
+            topic, rows = self._described(str(agent))
+            return [row for row in rows if topic in ("", row["agent"])]
+        arguments = question.get("arguments") or {}
+        if not isinstance(arguments, dict):
+            raise BadArguments("arguments must be a mapping of names to values", field="arguments")
+        method = _text(question, "method")
+        if op == "cast":
+            topic = _text(question, "topic")
+            LOG.info("uid %d (pid %d) casts %s.%s", uid, pid, topic, method)
+            self._node.publish_cast(topic, method, encode(arguments), plain=True)
+            return None
+        if op == "call":
+            LOG.info("uid %d (pid %d) calls %s.%s", uid, pid, question.get("agent"), method)
+            return self._call(question, method, arguments)
+        raise BadArguments(f"no operation {op!r} here", field="op")
+
+    def _call(self, question: dict[str, Any], method: str, arguments: dict[str, Any]) -> Any:
+        agent = _text(question, "agent")
+        total_s = float(question.get("timeout_s") or 60)
+        node = None
+        if self._is_node(agent):
+            node = agent
+            _, rows = self._described(agent)
+            topics = sorted({row["agent"] for row in rows if row["method"] == method and row["kind"] == "call"})
+            if len(topics) != 1:
+                raise BadArguments(
+                    f"{agent} has {len(topics)} agents with a method {method!r}: {', '.join(topics) or 'none'}; "
+                    "name the agent as topic@host",
+                    field="agent",
+                )
+            topic, host = topics[0], None
+        else:
+            topic, _, at = agent.partition("@")
+            host = at or None
+        body = self._node.calling.ask(
+            topic,
+            host,
+            method,
+            encode(arguments),
+            patience=Timeout("local", 10, total_s),
+            request_id=question.get("request_id"),
+            acknowledge=not question.get("request_id"),
+            node=node,
+            lax=True,
+            plain=True,
+        )
+        return decode(body)
+
+    def _ping(self, agent: str, timeout_s: float) -> dict[str, Any]:
+        node = self._find(agent)
+        started = time.monotonic()
+        body = self._node.calling.ask(
+            MeshAPI.topic, None, "ping", encode({}), patience=SHORT, total_s=timeout_s, node=node, plain=True
+        )
+        return {"node": node, "ms": (time.monotonic() - started) * 1000, "clock_s": decode(body)}
+
+    def _described(self, agent: str) -> tuple[str, list[dict[str, Any]]]:
+        node = self._find(agent)
+        body = self._node.calling.ask(
+            MeshAPI.topic, None, "describe", encode({}), patience=SHORT, node=node, plain=True
+        )
+        return ("" if self._is_node(agent) else agent.partition("@")[0]), decode(body)
+
+    def _is_node(self, agent: str) -> bool:
+        """Users' topics have a slash too (user/...), so the shape does not tell."""
+        return any(agent == member.node for member in self._node.members())
+
+    def _find(self, agent: str) -> str:
+        """A node's name for node, host, topic@host or topic. Raises Unreachable."""
+        topic, _, host = agent.partition("@")
+        found = [
+            m
+            for m in self._node.members()
+            if agent in (m.node, m.host) or (topic in (*m.topics, MeshAPI.topic) and host in ("", m.host))
+        ]
+        up = [m for m in found if m.status is Status.UP] or found
+        if not up:
+            raise Unreachable(f"{agent}: no such node or agent is known here; see `nova0 agents`")
+        return up[0].node
+
+    # watchers
+
+    def _watch(self, connection: Any) -> None:
+        watcher = _Watcher()
+        self._watchers.add(watcher)
+        gone = gevent.spawn(_until_closed, connection, watcher)
+        try:
+            _write(connection, {"result": {"event": "watching", "node": self._node.node}})
+            while not watcher.closed:
+                watcher.bell.wait()
+                watcher.bell.clear()
+                while watcher.events and not watcher.closed:
+                    _write(connection, {"result": watcher.events.popleft()})
+                if watcher.lost:
+                    lost, watcher.lost = watcher.lost, 0
+                    _write(connection, {"result": {"event": "lost", "count": lost}})
+        finally:
+            self._watchers.discard(watcher)
+            gone.kill(block=False)
+
+    def _event(self, **event: Any) -> None:
+        for watcher in self._watchers:
+            if len(watcher.events) >= MOST_EVENTS:
+                watcher.lost += 1
+            else:
+                watcher.events.append(event)
+            watcher.bell.set()
+
+    def _member(self, member: Member, old: Status) -> None:
+        self._event(event="member", was=str(old), **msgspec.to_builtins(member))
+
+    def _cast(self, topic: str, method: str, publisher: str, arguments: bytes) -> None:
+        if self._watchers:
+            try:
+                shown = decode(arguments)
+            except msgspec.MsgspecError:
+                shown = None
+            self._event(event="cast", topic=topic, method=method, publisher=publisher, arguments=shown)
+
+
+class _Watcher:
+    def __init__(self) -> None:
+        self.events: deque[dict[str, Any]] = deque()
+        self.bell, self.lost, self.closed = Event(), 0, False
+
+
+def _until_closed(connection: Any, watcher: _Watcher) -> None:
+    try:
+        connection.recv(1)
+    except OSError as error:
+        LOG.debug("a watcher went away: %s", error)
+    watcher.closed = True
+    watcher.bell.set()
+
+
+def _question(body: bytes) -> dict[str, Any]:
+    try:
+        question = decode(body)
+    except msgspec.MsgspecError:
+        return {}
+    return question if isinstance(question, dict) else {}
+
+
+def _text(question: dict[str, Any], name: str) -> str:
+    value = question.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadArguments(f"{name} is missing", field=name)
+    return value
+
+
+def _read(connection: Any) -> bytes | None:
+    head = _exactly(connection, 4)
+    if head is None:
+        return None
+    size = int.from_bytes(head, "big")
+    return None if size > MAX_BYTES else _exactly(connection, size)
+
+
+def _exactly(connection: Any, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        part = connection.recv(size - len(parts))
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)
+
+
+def _write(connection: Any, answer: dict[str, Any]) -> None:
+    body = encode(answer)
+    connection.sendall(len(body).to_bytes(4, "big") + body)

@@ -1,0 +1,428 @@
+"""One process of the mesh: puts the parts together and is the `Bus` an application sees.
+
+What a part decides is in its own file; here is only who hears what from whom. See DESIGN.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import gevent
+import zmq
+
+import nova0
+from nova0.mesh import addresses, casting, identity, keys, wire
+from nova0.mesh import offers as dispatch
+from nova0.mesh.answering import Answering
+from nova0.mesh.bus import Caller, Member, Status
+from nova0.mesh.calling import Calling
+from nova0.mesh.certificate import Chain
+from nova0.mesh.codec import MethodCodec
+from nova0.mesh.door import Door, bind
+from nova0.mesh.errors import Incompatible, Unreachable
+from nova0.mesh.gatekeeper import Gatekeeper
+from nova0.mesh.journal import Journal
+from nova0.mesh.link import Link
+from nova0.mesh.local_socket import LocalSocket
+from nova0.mesh.mesh_agent import MeshAgent
+from nova0.mesh.monitor import Gate
+from nova0.mesh.refusals import Refusals
+from nova0.mesh.roster import Peer, Roster, member_of
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.stub import Stub, stub_class
+from nova0.mesh.surface import Surface
+from nova0.mesh.tokens import FileTokenBook, TokenBook
+from nova0.mesh.watching import Watching
+from nova0.mesh.zap import RPC, ZapHandler, limit, serve_curve
+
+if TYPE_CHECKING:
+    from nova0.mesh.discovery import Discovery
+
+LOG = logging.getLogger(__name__)
+S = TypeVar("S", bound=Surface)
+
+
+class Node:
+    """`Node(settings)`; `offer`, `start`, `stub` ...; `stop`. Raises JoinRefused on a machine that is in
+    no cluster, Busy when a port is taken."""
+
+    def __init__(self, settings: MeshSettings, *, tokens: TokenBook | None = None) -> None:
+        self.settings, self.host, self.node = settings, settings.host, settings.node
+        state_dir = Path(settings.state_dir)
+        self.identity = identity.load(state_dir)
+        if self.identity.certificate.host != settings.host:
+            raise Incompatible(
+                f"{state_dir}: this machine joined as {self.identity.certificate.host}, not {settings.host}: "
+                "use that name, or empty the folder and join again"
+            )
+        self.pair = self.identity.pair
+        self.boot = 0
+        self.offers = dispatch.Offers(self.node)
+        self.refusals = Refusals(self.node)
+        self.roster = Roster(self.identity, self.node, settings.peers)
+        self.tokens: TokenBook = tokens or FileTokenBook(state_dir)
+        self.gatekeeper = Gatekeeper(self)
+        self.address = ""
+        self.conflict = ""  # why another controller refuses us, if one does
+        self._serial = 0
+        self._ports = [0, 0, 0, 0]
+        self._member_heard: list[Callable[[Member, Status], None]] = []
+        self._gap_heard: list[Callable[[str, str], None]] = []
+        self._cast_heard: list[Callable[[str, str, str, bytes], None]] = []
+        self._running = self._open = False
+        self._discovery: Discovery | None = None
+        self._local = LocalSocket(self) if settings.socket_path else None
+        self.offers.add(MeshAgent(self))
+        self.roster.changed.append(self._changed)
+
+    # what an application sees (mesh.bus.Bus)
+
+    def offer(self, agent: Surface) -> None:
+        self.offers.add(agent)
+        if self._running:
+            self._hear(type(agent).topic)
+            self._serial += 1
+            self.watching.announce()
+
+    def start(self) -> None:
+        """Bind, remember, find the others. Returns when this node can be called; peers appear by and by."""
+        if self._running:
+            return
+        self._lock = keys.only_one(Path(self.settings.state_dir), self.settings.process)
+        self.boot = keys.next_boot(Path(self.settings.state_dir), self.settings.process)
+        self._context = zmq.Context(io_threads=1)
+        self._open = True
+        self._context.set(zmq.MAX_SOCKETS, 16384)
+        self.address = addresses.own_address(self.settings)
+        try:
+            self._bind()
+        except BaseException:
+            for part in reversed(self._opened):  # watchers must go before their sockets
+                part.close()
+            self._open = False
+            self._context.destroy(0)
+            self._lock.close()
+            raise
+        self._running = True
+        self.roster.load()
+        for topic in self.offers.topics:
+            self._hear(topic)
+        self.watching.start()
+        if self.settings.mdns:
+            self._discover()
+        if self._local is not None:
+            self._local.start()
+        self.offers.start_timers()
+        LOG.info("%s: up at %s, start %d, rpc %d, door %d", self.node, self.address, self.boot, *self._ports[::3])
+
+    def stop(self) -> None:
+        if not self._running:
+            return
+        self.offers.stop_timers()
+        self.answering.drain(self.settings.goodbye_s)
+        if self._local is not None:
+            self._local.stop()
+        self.watching.stop()
+        if self._discovery is not None:
+            self._discovery.stop()
+        self._running = False
+        self.answering.farewell(wire.Goodbye(self.node, self.boot))
+        self.casting.publish(wire.CHATTER, wire.Left(self.node, self.boot))
+        for peer in self.roster.peers.values():
+            if peer.link is not None:
+                peer.link.say(wire.Goodbye(self.node, self.boot))
+        gevent.sleep(0.02)  # one turn, so that queued frames are with libzmq
+        self._open = False
+        self.calling.close()
+        for peer in self.roster.peers.values():
+            if peer.link is not None:
+                peer.link.close()
+        self._rpc_gate.close()
+        for part in (self.door, self.answering, self.casting, self.zap):
+            part.close()
+        self.journal.close()
+        self.roster.save()
+        with gevent.Timeout(2, False):  # frames under way; the rest is not worth waiting for
+            gevent.get_hub().threadpool.apply(self._context.term)
+        self._lock.close()
+
+    def stub(
+        self,
+        surface: type[S],
+        host: str | None = None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        context: dict[str, Any] | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+    ) -> S:
+        made = stub_class(surface)(self, surface.topic, host, request_id, timeout_s, context, on_progress)
+        return cast(S, made)
+
+    def members(self) -> list[Member]:
+        return [self._me(), *self.roster.members()]
+
+    def on_member(self, heard: Callable[[Member, Status], None]) -> None:
+        self._member_heard.append(heard)
+
+    def on_gap(self, heard: Callable[[str, str], None]) -> None:
+        self._gap_heard.append(heard)
+
+    def on_cast(self, heard: Callable[[str, str, str, bytes], None]) -> None:
+        """`heard(topic, method, publisher, encoded arguments)` for every cast that comes here; for `watch`."""
+        self._cast_heard.append(heard)
+
+    def acknowledge(self, request_ids: list[str]) -> None:
+        self.calling.acknowledge(request_ids)
+
+    def caller(self) -> Caller:
+        return dispatch.running().caller
+
+    def progress(self, value: Any) -> None:
+        dispatch.running().progress(value)
+
+    @property
+    def context(self) -> zmq.Context:
+        """Where sockets are made. Raises Unreachable once this node stops: a socket made on a context
+        that ends takes the whole process with it."""
+        if not self._open:
+            raise Unreachable(f"{self.node}: not running")
+        return self._context
+
+    @property
+    def cluster_id(self) -> str:
+        """The root's public key, hex: what tells two clusters apart."""
+        return self.identity.cluster.hex()
+
+    @property
+    def door_port(self) -> int:
+        """Where newcomers knock; 0 before `start`."""
+        return self._ports[3]
+
+    # what the parts ask of their node
+
+    def roles(self) -> tuple[str, ...]:
+        return tuple(r for r in self.settings.roles if r in self.identity.certificate.roles)
+
+    @property
+    def is_controller(self) -> bool:
+        return "controller" in self.roles()
+
+    def chain(self) -> Chain:
+        return self.identity.chain
+
+    def card(self) -> wire.Card:
+        rpc, pub, ear, door = self._ports
+        topics = tuple(dict.fromkeys((*self.settings.topics, *self.offers.topics)))
+        return wire.Card(
+            self.node, self.roles(), topics, self.address, rpc, door, pub, ear,
+            self.pair.public, nova0.__version__, self.boot, self._serial,
+        )  # fmt: skip
+
+    def hello(self) -> wire.Hello:
+        s = self.settings
+        return wire.Hello(
+            wire.LOWEST,
+            wire.HIGHEST,
+            self.identity.cluster,
+            self.card(),
+            self.roster.tombs,
+            s.store_id,
+            s.commit_mark(),
+        )
+
+    def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]:
+        """A known key greets at the RPC socket. Raises MeshError to refuse it."""
+        if hello.cluster != self.identity.cluster:
+            raise Incompatible(f"{self.node}: {hello.card.node} belongs to another cluster")
+        self._same_store(hello.card, hello.store_id)
+        peer = self.gatekeeper.met(key, address, hello.card)
+        self.roster.heard(peer, hello.card.boot)
+        link = self.link(peer)
+        if peer.watched and not link.up:
+            link.hurry()
+        s = self.settings
+        welcome = wire.Welcome(
+            min(hello.highest, wire.HIGHEST), self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen()
+        )
+        return peer, welcome
+
+    def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None:
+        """Our Hello was answered: the link is up."""
+        if not self._running:
+            raise Unreachable(f"{self.node}: stopping")
+        self._same_store(welcome.card, welcome.store_id)
+        assert peer.chain is not None
+        self.roster.prove(peer.chain, welcome.card, peer.card.key, peer.card.address)
+        self.roster.heard(peer, welcome.card.boot)
+        if peer.watched:
+            self.casting.join(peer)
+        self.watching.told(peer, welcome.members)
+        self.watching.beat()
+
+    def link(self, peer: Peer) -> Link:
+        if peer.link is None:
+            if not self._running:  # a socket on a context that ends would take the process with it
+                raise Unreachable(f"{self.node}: not running")
+            peer.link = Link(self, peer)
+        return peer.link
+
+    def link_cut(self, peer: Peer, why: str) -> None:
+        if self._running:
+            self.watching.cut(peer, why)
+
+    def ponged(self, peer: Peer, pong: wire.Pong) -> None:
+        self.watching.ponged(peer, pong)
+
+    def ping_age(self, node: str) -> float | None:
+        peer = self.roster.peers.get(node)
+        return peer.age_s() if peer is not None and peer.watched else None
+
+    def said_goodbye(self, peer: Peer, boot: int) -> None:
+        if boot == peer.boot:
+            peer.left_boot = boot
+            self.roster.become(peer, Status.LEFT, "said goodbye")
+
+    def heard_chatter(self, peer: Peer, signal: wire.Signal) -> None:
+        self.watching.heard(peer, signal)
+
+    def lost_casts(self, topic: str, publisher: str) -> None:
+        for heard in self._gap_heard:
+            _shielded(heard, topic, publisher)
+
+    def cast_seen(self, topic: str, method: str, publisher: str, arguments: bytes) -> None:
+        for heard in self._cast_heard:
+            _shielded(heard, topic, method, publisher, arguments)
+
+    def seen(self) -> list[wire.Seen]:
+        return [wire.Seen(self.card(), str(Status.UP), 0.0), *self.roster.seen()]
+
+    def admits(self, key: bytes) -> bool:
+        return self.roster.admits(key)
+
+    def _send_call(self, stub: Stub, codec: MethodCodec, body: bytes) -> Any:
+        if not self._running:
+            raise Unreachable(f"{self.node}: not started")
+        return self.calling.call(stub, codec, body)
+
+    def _send_cast(self, stub: Stub, codec: MethodCodec, body: bytes) -> None:
+        topic = f"{stub.topic}@{stub.host}" if stub.host else stub.topic
+        self.publish_cast(topic, codec.row.name, body, stub.request_id, stub.context)
+
+    def publish_cast(
+        self,
+        topic: str,
+        method: str,
+        body: bytes,
+        request_id: str | None = None,
+        context: dict[str, Any] | None = None,
+        *,
+        plain: bool = False,
+    ) -> None:
+        """Cast to `topic` or `topic@host`, those of this node included."""
+        if not self._running:
+            raise Unreachable(f"{self.node}: not started")
+        signal = self.casting.cast(topic, method, body, request_id or uuid.uuid4().hex, context or {}, plain)
+        self.casting.deliver(self.node, self.host, self.roles(), topic, signal)
+
+    def _same_store(self, card: wire.Card, store_id: str) -> None:
+        mine = self.settings.store_id
+        if mine and store_id and mine != store_id:
+            self.conflict = (
+                f"{self.node} and {card.node} are controllers of one cluster with different stores ({mine[:8]} here, "
+                f"{store_id[:8]} there): stop one, point both at one database, or `nova0 adopt` the right store"
+            )
+            raise Incompatible(self.conflict)
+
+    def _discover(self) -> None:
+        from nova0.mesh.discovery import Discovery  # 60 ms of imports, only where mDNS is wanted
+
+        self._discovery = Discovery(self)
+        self._discovery.start()
+
+    def _hear(self, topic: str) -> None:
+        self.casting.want(topic)
+        self.casting.want(f"{topic}@{self.host}")
+
+    def _changed(self, peer: Peer, old: Status) -> None:
+        member = member_of(peer)
+        for heard in self._member_heard:
+            _shielded(heard, member, old)
+
+    def _me(self) -> Member:
+        card = self.card()
+        return Member(
+            node=self.node,
+            host=self.host,
+            roles=card.roles,
+            topics=card.topics,
+            address=f"{card.address}:{card.rpc_port}",
+            version=card.version,
+            status=Status.UP if self._running else Status.LEFT,
+            beat_age_s=0.0,
+            load=self.answering.running if self._running else 0,
+        )
+
+    def _bind(self) -> None:
+        s, state_dir = self.settings, Path(self.settings.state_dir)
+        self.zap = ZapHandler(self.context, self.roster.admits, self.refusals)  # before any server socket
+        self._opened: list[ZapHandler | Door | Gate] = [self.zap]
+        rpc = self.context.socket(zmq.ROUTER)
+        serve_curve(rpc, self.pair, RPC)
+        limit(rpc, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=s.handshake_s)
+        rpc.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        rpc.setsockopt(zmq.SNDHWM, s.queue)
+        pub, ear = casting.sockets(self, ear=self.is_controller)
+        before = addresses.remembered_ports(state_dir, s.process)
+        wanted = [s.rpc_port, s.pub_port, s.ear_port, s.door_port]
+        sockets = [rpc, pub, ear]
+        self._ports = [0, 0, 0, 0]
+        for index, socket in enumerate(sockets):
+            if socket is not None:
+                self._ports[index] = _bind_again(socket, s.listen, wanted[index], before[index])
+        door_port = s.door_port or (before[3] if _free(s.listen, before[3]) else 0)
+        self.door = Door(self.context, self.pair, s.listen, door_port, self.gatekeeper, self.refusals, s.handshake_s)
+        self._opened.append(self.door)
+        self._ports[3] = self.door.port
+        keys.write_public(state_dir / f"ports.{s.process}", " ".join(map(str, self._ports)).encode())
+        self._rpc_gate = Gate(self.context, rpc, self.refusals)
+        self._opened.append(self._rpc_gate)
+        self.journal = Journal(state_dir / f"journal.{s.process}", self.node)
+        self.answering = Answering(self, rpc, self.journal, self.refusals)
+        self.casting = casting.Casting(self, pub, ear, self.boot)
+        self.calling = Calling(self)
+        self.watching = Watching(self)
+
+
+def _bind_again(socket: zmq.Socket[bytes], listen: str, wanted: int, before: int) -> int:
+    """The port asked for, or the one of the last start, or any."""
+    if wanted:
+        return bind(socket, listen, wanted, "the mesh")
+    return bind(socket, listen, before if _free(listen, before) else 0, "the mesh")
+
+
+def _free(listen: str, port: int) -> bool:
+    import socket as sockets
+
+    if not port:
+        return False
+    family = sockets.AF_INET6 if ":" in listen else sockets.AF_INET
+    with sockets.socket(family, sockets.SOCK_STREAM) as probe:
+        probe.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, port))
+        except OSError:
+            return False
+    return True
+
+
+def _shielded(heard: Callable[..., None], *args: Any) -> None:
+    try:
+        heard(*args)
+    except Exception:  # one listener never stops the node
+        LOG.exception("a listener failed; time %.3f", time.monotonic())

@@ -1,0 +1,291 @@
+"""Who is known: cards, proofs and status of every other node. The one place a status changes.
+
+A *proven* peer has shown a certificate for its key; a hint (mDNS, a list of members) is only dialled.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nova0.mesh import keys
+from nova0.mesh.bus import Member, Status
+from nova0.mesh.certificate import Certificate, Chain
+from nova0.mesh.errors import Busy, JoinRefused
+from nova0.mesh.identity import Identity
+from nova0.mesh.wire import Card, Seen, Tombs
+
+if TYPE_CHECKING:
+    from nova0.mesh.link import Link
+
+LOG = logging.getLogger(__name__)
+MAX_PROCESSES = 16  # nodes of one machine
+MAX_HINTS = 256  # unproven nodes kept at once
+
+
+class Peer:
+    """One other node."""
+
+    __slots__ = (
+        "beat",
+        "boot",
+        "card",
+        "certificate",
+        "chain",
+        "claimed_by",
+        "detail",
+        "heard_at",
+        "hint",
+        "left_boot",
+        "link",
+        "listed",
+        "load",
+        "numbers",
+        "probed_at",
+        "roles",
+        "status",
+        "suspect_at",
+        "watched",
+    )
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.hint: Card | None = None  # another address it may be at
+        self.chain: Chain | None = None
+        self.certificate: Certificate | None = None
+        self.roles: tuple[str, ...] = ()
+        self.status = Status.UNKNOWN
+        self.heard_at: float | None = None  # monotonic
+        self.suspect_at = self.probed_at = 0.0
+        self.watched = False  # its beats come here; else its status is what controllers say
+        self.listed = False  # a hint from mDNS is not shown
+        self.claimed_by = ""
+        self.detail = ""
+        self.load = 0
+        self.boot = card.boot
+        self.left_boot = -1
+        self.beat = -1  # number of the last one
+        self.numbers: dict[str, int] = {}  # topic -> last cast number heard or accounted for
+        self.link: Link | None = None
+
+    @property
+    def node(self) -> str:
+        return self.card.node
+
+    @property
+    def is_controller(self) -> bool:
+        """As certified; of an unproven node as it claims, which only makes it worth dialling."""
+        return "controller" in (self.card.roles if self.chain is None else self.roles)
+
+    def age_s(self) -> float | None:
+        return None if self.heard_at is None else max(0.0, time.monotonic() - self.heard_at)
+
+
+class Roster:
+    """All peers of one node; `changed(peer, old_status)` hears every change of status."""
+
+    def __init__(self, identity: Identity, node: str, most: int) -> None:
+        self._identity, self._node, self._most = identity, node, most
+        self.peers: dict[str, Peer] = {}
+        self._keys: dict[bytes, Certificate] = {identity.certificate.key: identity.certificate}
+        self._chains: dict[bytes, Chain] = {}
+        self.changed: list[Callable[[Peer, Status], None]] = []
+        self.learned: list[Callable[[Peer], None]] = []
+        self._dirty: set[str] = set()
+        self._folder = identity.state_dir / "peers"
+        self.tombs = Tombs()  # nobody can be put out yet; the fields are on the wire
+        self.version = 0  # grows with every change that others should hear of
+
+    def admits(self, key: bytes) -> bool:
+        """May this key speak at the RPC sockets? The machine's own (another process) may."""
+        return key in self._keys
+
+    def certificate_of(self, user_id: str) -> Certificate | None:
+        """By ZAP's User-Id."""
+        return self._keys.get(keys.key_bytes(user_id))
+
+    def chain_of(self, key: bytes) -> Chain | None:
+        """As some process of that machine has shown it."""
+        return self._chains.get(key)
+
+    def admit(self, chain: Chain) -> None:
+        """A machine just signed in here; its card comes with its greeting."""
+        certificate = self._identity.verify(chain)
+        self._keys[certificate.key], self._chains[certificate.key] = certificate, chain
+
+    def is_of(self, host: str, key: bytes) -> bool:
+        certificate = self._keys.get(key)
+        return certificate is not None and certificate.host == host
+
+    def hosts(self) -> set[str]:
+        return {c.host for c in self._keys.values()} | {p.card.host for p in self.peers.values()}
+
+    def hint(self, card: Card, *, listed: bool = False) -> Peer | None:
+        """Somebody says this node exists. Never replaces what is proven; at most another address to try."""
+        if card.node == self._node or len(card.key) != 32 or "/" not in card.node:
+            return None
+        peer = self.peers.get(card.node)
+        if peer is None:
+            unproven = sum(p.chain is None for p in self.peers.values())
+            if len(self.peers) >= self._most or (not listed and unproven >= MAX_HINTS):
+                return None
+            peer = self.peers[card.node] = Peer(card)
+            self._new(peer)
+        elif peer.chain is None and (peer.card.key != card.key or not peer.listed):
+            if listed or not peer.listed:
+                peer.card = card
+        elif peer.card.key == card.key and _newer(card, peer.card):
+            if listed:  # a member said so; `boot` stays what the peer itself proved
+                peer.card = card
+                peer.roles = tuple(r for r in card.roles if peer.certificate is None or r in peer.certificate.roles)
+                self._new(peer)
+            else:
+                peer.hint = card
+        elif card.key == peer.card.key and _where(card) != _where(peer.card):
+            peer.hint = card
+        if listed and not peer.listed:
+            peer.listed = True
+            self.version += 1
+        return peer
+
+    def prove(self, chain: Chain, card: Card, key: bytes, address: str = "") -> Peer:
+        """A node that holds `key` shows its certificate and card. Raises JoinRefused, naming what is wrong.
+
+        `address`: where its connection came from, believed over what it says of itself."""
+        certificate = self._identity.verify(chain)
+        if certificate.key != key or card.key != key:
+            raise JoinRefused(f"{card.node}: its certificate is for another key than the one it speaks with")
+        if certificate.host != card.host:
+            raise JoinRefused(f"{card.node}: its certificate is for host {certificate.host}")
+        other = next((c for c in self._keys.values() if c.host == certificate.host and c.key != key), None)
+        if other is not None and other.serial >= certificate.serial:
+            raise JoinRefused(f"{card.host}: another key holds that name; put the old one out first")
+        if address and card.host != self._identity.certificate.host and not address.startswith("127."):
+            card = msgspec.structs.replace(card, address=address)
+        peer = self.peers.get(card.node)
+        if peer is None:
+            if len(self.peers) >= self._most:
+                raise Busy(f"{self._node}: {self._most} nodes are known here, no more are taken")
+            if sum(p.card.key == key for p in self.peers.values()) >= MAX_PROCESSES:
+                raise Busy(f"{self._node}: {card.host} has {MAX_PROCESSES} processes here already")
+            peer = self.peers[card.node] = Peer(card)
+        elif peer.chain is not None and card.boot < peer.boot:
+            raise JoinRefused(
+                f"{card.node}: start {card.boot} after start {peer.boot} was seen: an older copy of this machine? "
+                "Stop one of the two, then `nova0 node rekey`"
+            )
+        known = peer.chain == chain
+        peer.chain, peer.certificate, peer.listed, peer.hint = chain, certificate, True, None
+        self._keys[key], self._chains[key] = certificate, chain
+        if _newer(card, peer.card) or card.boot >= peer.card.boot:
+            self._renew(peer, card)
+        peer.roles = tuple(r for r in peer.card.roles if r in certificate.roles)
+        if not known:
+            self._new(peer)
+        return peer
+
+    def recard(self, peer: Peer, card: Card) -> None:
+        """A proven peer describes itself anew over its own link."""
+        if card.node == peer.node and card.key == peer.card.key and _newer(card, peer.card):
+            self._renew(peer, msgspec.structs.replace(card, address=peer.card.address))
+
+    def heard(self, peer: Peer, boot: int | None = None) -> None:
+        """A sign of life that bears the peer's own key."""
+        peer.heard_at = time.monotonic()
+        if peer.status is not Status.UP:
+            if peer.status is Status.LEFT and (boot is None or boot <= peer.left_boot):
+                return  # what was still under way when it said goodbye
+            self.become(peer, Status.UP)
+
+    def become(self, peer: Peer, status: Status, detail: str = "") -> None:
+        old, peer.status, peer.detail = peer.status, status, detail
+        if old is status:
+            return
+        if status is not Status.UP:
+            peer.load = 0
+        self.version += 1
+        level = logging.WARNING if status is Status.DOWN else logging.INFO
+        LOG.log(level, "%s: %s is %s%s", self._node, peer.node, status, f": {detail}" if detail else "")
+        for heard in self.changed:
+            heard(peer, old)
+
+    def members(self) -> list[Member]:
+        return [member_of(peer) for peer in self.peers.values() if peer.listed]
+
+    def seen(self) -> list[Seen]:
+        """What this node tells others; its own claims only where its own eyes saw."""
+        return [Seen(p.card, str(p.status), p.age_s()) for p in self.peers.values() if p.listed]
+
+    # on disk: so that after a restart of everything the remembered are enough
+
+    def load(self) -> None:
+        for path in sorted(self._folder.glob("*~*"))[: self._most]:
+            try:
+                chain, card = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Chain, Card])
+                if card.node != self._node:
+                    peer = self.prove(chain, card, card.key)
+                    peer.boot = card.boot
+            except (msgspec.MsgspecError, JoinRefused, OSError) as error:
+                LOG.warning("%s: %s is left out: %s", self._node, path, error)
+        self._dirty.clear()
+
+    def save(self) -> None:
+        """Write what changed. Blocks on the disk: run on a real thread."""
+        dirty, self._dirty = self._dirty, set()
+        for node in dirty:
+            peer = self.peers.get(node)
+            if peer is not None and peer.chain is not None:
+                path = self._folder / node.replace("/", "~")
+                keys.write_public(Path(path), msgspec.msgpack.encode((peer.chain, peer.card)))
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def _renew(self, peer: Peer, card: Card) -> None:
+        if card.boot != peer.boot:
+            peer.boot, peer.beat = card.boot, -1
+            peer.numbers.clear()
+        peer.card = card
+        if peer.certificate is not None:
+            peer.roles = tuple(r for r in card.roles if r in peer.certificate.roles)
+        self._new(peer)
+
+    def _new(self, peer: Peer) -> None:
+        self.version += 1
+        self._dirty.add(peer.node)
+        for heard in self.learned:
+            heard(peer)
+
+
+def member_of(peer: Peer) -> Member:
+    detail = peer.detail
+    if not detail and peer.status is not Status.UP and peer.link is not None:
+        detail = peer.link.trouble
+    if not peer.watched and peer.claimed_by and peer.status is not Status.UNKNOWN:
+        detail = f"{detail} (says {peer.claimed_by})".strip()
+    return Member(
+        node=peer.node,
+        host=peer.card.host,
+        roles=peer.card.roles if peer.chain is None else peer.roles,
+        topics=peer.card.topics,
+        address=f"{peer.card.address}:{peer.card.rpc_port}",
+        version=peer.card.version,
+        status=peer.status,
+        beat_age_s=peer.age_s(),
+        load=peer.load,
+        detail=detail,
+    )
+
+
+def _newer(card: Card, than: Card) -> bool:
+    return (card.boot, card.serial) > (than.boot, than.serial)
+
+
+def _where(card: Card) -> tuple[str, int, int]:
+    return card.address, card.rpc_port, card.door_port

@@ -1,0 +1,340 @@
+"""Who this node listens to, what it says of itself each second, and what it makes of what it hears.
+
+Controllers listen to all; a host to the controllers, its own machine and a few ring neighbours, so
+links grow with N and not N². Of the rest a host knows what the controllers tell.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gevent
+import msgspec
+
+from nova0.mesh import addresses, keys, wire
+from nova0.mesh.bus import Status
+from nova0.mesh.door import AskCert, Knock
+from nova0.mesh.errors import MeshError
+from nova0.mesh.liveness import Judge, Verdict
+from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.roster import Peer
+from nova0.mesh.surface import Role
+from nova0.native import offload
+
+if TYPE_CHECKING:
+    from nova0.mesh.node import Node
+
+LOG = logging.getLogger(__name__)
+TICK_S = 0.2
+CARD_EVERY = 10  # beats
+PULL_S = 2.0  # a digest of members may differ for so long before they are asked for
+IDLE_S = 60
+FRESH_S = 1.5  # a witness that heard the suspect this recently keeps it from going down
+
+
+class Watching:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        s = node.settings
+        self._judge = Judge(s.beat_s * s.missed_beats, s.probe_s)
+        self._number = 0
+        self._nonce = 0
+        self._news: set[str] = set()
+        self._claims: dict[str, dict[str, wire.Seen]] = {}  # controller -> node -> what it says
+        self._differs: dict[str, float] = {}  # controller -> since when its digest is not ours
+        self._digest: tuple[int, bytes] = (-1, b"")
+        self._stale = False
+        self._idle: dict[str, int] = {}  # node -> seconds its link was not needed
+        self._cards: dict[Path, int] = {}
+        self._loops: list[gevent.Greenlet] = []
+
+    def start(self) -> None:
+        node = self._node
+        node.roster.learned.append(self._learned)
+        node.roster.changed.append(lambda peer, old: self._learned(peer))
+        self._write_card()
+        self._siblings()
+        self._choose()
+        self._loops = [gevent.spawn(f) for f in (self._beats, self._ticks, self._chores, self._seeds)]
+
+    def stop(self) -> None:
+        gevent.killall(self._loops, block=False)
+        for peer in self._node.roster.peers.values():
+            peer.watched = False
+
+    # what this node says
+
+    def beat(self, *, with_card: bool = False) -> None:
+        node = self._node
+        self._number += 1
+        card = node.card() if with_card or self._number % CARD_EVERY == 1 else None
+        signal = wire.Beat(
+            node.node, node.boot, self._number, node._serial, node.answering.running, node.casting.marks(),
+            node.roster.tombs, self._own_digest(), card,
+        )  # fmt: skip
+        node.casting.publish(wire.CHATTER, signal)
+
+    def announce(self) -> None:
+        """The card changed."""
+        self._write_card()
+        self._stale = True
+        self.beat(with_card=True)
+
+    def _beats(self) -> None:
+        pause = self._node.settings.beat_s
+        due = time.monotonic()
+        while True:
+            self.beat()
+            due = max(due + pause, time.monotonic())
+            gevent.sleep(due - time.monotonic())
+
+    def _own_digest(self) -> bytes:
+        node = self._node
+        if not node.is_controller:
+            return b""
+        version = node.roster.version * 1000 + node._serial
+        if self._digest[0] != version:
+            self._digest = (version, digest(node.seen()))
+        return self._digest[1]
+
+    def _tell_news(self) -> None:
+        node = self._node
+        if self._news and node.is_controller:
+            peers = [node.roster.peers[n] for n in self._news if n in node.roster.peers]
+            seen = [wire.Seen(p.card, str(p.status), p.age_s()) for p in peers if p.listed]
+            if seen:
+                node.casting.publish(wire.CHATTER, wire.Told(node.node, seen))
+        self._news.clear()
+
+    # what it hears
+
+    def heard(self, peer: Peer, signal: wire.Signal) -> None:
+        node = self._node
+        if isinstance(signal, wire.Beat):
+            if signal.boot != peer.boot:
+                if signal.boot > peer.boot and peer.link is not None and not peer.link.up:
+                    peer.link.hurry()
+                return
+            node.roster.heard(peer, signal.boot)
+            peer.load, peer.beat = signal.load, signal.number
+            if signal.card is not None:
+                node.roster.recard(peer, signal.card)
+            if peer.link is not None and not peer.link.up and peer.watched:
+                peer.link.hurry()
+            if peer.is_controller and signal.members:
+                self._compare(peer, signal.members)
+        elif isinstance(signal, wire.Left):
+            node.said_goodbye(peer, signal.boot)
+        elif isinstance(signal, wire.Told):
+            self.told(peer, signal.members, whole=False)
+
+    def told(self, by: Peer, members: list[wire.Seen], *, whole: bool = True) -> None:
+        """A proven member says who there is. Cards are hints; of a status only a controller's word counts,
+        and only where this node does not hear the peer itself."""
+        node = self._node
+        if whole:
+            self._claims[by.node] = {}
+        for seen in members[: wire.MAX_MEMBERS]:
+            self._claims.setdefault(by.node, {})[seen.card.node] = seen
+            peer = node.roster.hint(seen.card, listed=by.is_controller)
+            if peer is None or not by.is_controller or seen.card.boot < peer.card.boot:
+                continue
+            try:
+                status = Status(seen.status)
+            except ValueError:
+                continue
+            if status is Status.UNKNOWN or peer.node == by.node:
+                continue
+            if not peer.watched or (peer.status is Status.UNKNOWN and status in (Status.DOWN, Status.LEFT)):
+                peer.claimed_by = by.node
+                if seen.age_s is not None:
+                    peer.heard_at = time.monotonic() - seen.age_s
+                node.roster.become(peer, status, "")
+
+    def _compare(self, by: Peer, theirs: bytes) -> None:
+        claims = self._claims.get(by.node, {})
+        if claims and digest(list(claims.values())) == theirs:
+            self._differs.pop(by.node, None)
+            now = time.monotonic()
+            for peer in self._node.roster.peers.values():
+                if not peer.watched and peer.claimed_by == by.node and peer.status is Status.UP:
+                    peer.heard_at = now  # said again by this beat
+            return
+        since = self._differs.setdefault(by.node, time.monotonic())
+        if time.monotonic() - since > PULL_S and by.link is not None and by.link.up:
+            self._differs[by.node] = time.monotonic()
+            gevent.spawn(self._pull, by)
+
+    def _pull(self, by: Peer) -> None:
+        from nova0.mesh.codec import codecs_of
+
+        codec = codecs_of(MeshAPI)["cards"]
+        try:
+            body = self._node.calling.ask(
+                MeshAPI.topic, None, "cards", codec.pack_arguments((), {}), patience=codec.row.timeout, node=by.node
+            )
+            self.told(by, codec.unpack_result(body))
+        except MeshError as error:
+            LOG.debug("%s: members of %s not fetched: %s", self._node.node, by.node, error)
+
+    # liveness
+
+    def cut(self, peer: Peer, why: str) -> None:
+        if peer.watched and peer.status is Status.UP:
+            self._apply(self._judge.suspect(peer, time.monotonic(), why))
+
+    def ponged(self, peer: Peer, pong: wire.Pong) -> None:
+        """A witness answered about a suspect (a pong of its own is life by itself)."""
+        suspect = self._node.roster.peers.get(pong.node)
+        if suspect is None or suspect.status is not Status.SUSPECT or pong.age_s is None:
+            return
+        if pong.age_s < FRESH_S:
+            suspect.suspect_at = time.monotonic()
+            suspect.detail = f"heard by {peer.node}, not from here"
+
+    def _ticks(self) -> None:
+        while True:
+            gevent.sleep(TICK_S)
+            watched = [p for p in self._node.roster.peers.values() if p.watched]
+            for verdict in self._judge.tick(time.monotonic(), watched):
+                self._apply(verdict)
+
+    def _apply(self, verdict: Verdict) -> None:
+        if verdict.status is not None:
+            self._node.roster.become(verdict.peer, verdict.status, verdict.detail)
+        if verdict.probe:
+            self._probe(verdict.peer)
+
+    def _probe(self, peer: Peer) -> None:
+        self._nonce += 1
+        if peer.link is not None and not peer.link.say(wire.Ping(self._nonce)):
+            peer.link.hurry()
+        witnesses = 0
+        for other in self._node.roster.peers.values():
+            if other is not peer and other.status is Status.UP and other.link is not None and witnesses < 3:
+                witnesses += other.link.say(wire.Ping(self._nonce, peer.node))
+
+    # whom it listens to
+
+    def _learned(self, peer: Peer) -> None:
+        self._news.add(peer.node)
+        self._stale = True
+
+    def _choose(self) -> None:
+        node = self._node
+        self._stale = False
+        wanted = interest(
+            node.node,
+            node.is_controller,
+            node.offers.hears_from(),
+            list(node.roster.peers.values()),
+            node.settings.ring,
+        )
+        for peer in list(node.roster.peers.values()):
+            if peer.node in wanted:
+                link = node.link(peer)
+                if not peer.watched:
+                    peer.watched = True
+                    if link.up:
+                        node.casting.join(peer)
+                    else:
+                        link.hurry()
+            elif peer.watched:
+                peer.watched = False
+                node.casting.part(peer.node)
+                if peer.link is not None and not peer.link.pending:
+                    peer.link.stop()
+
+    def _chores(self) -> None:
+        ticks = 0
+        while True:
+            gevent.sleep(0.1)
+            ticks += 1
+            if self._stale:
+                self._choose()
+            self._tell_news()
+            if ticks % 10 == 0:
+                self._siblings()
+                self._rest_idle()
+                self._node.door.sweep()
+                if self._node.roster.dirty:
+                    offload(self._node.roster.save)
+
+    def _rest_idle(self) -> None:
+        """Links opened for a call and not used since are closed again."""
+        for peer in self._node.roster.peers.values():
+            link = peer.link
+            if link is None or peer.watched or link.pending:
+                self._idle.pop(peer.node, None)
+            else:
+                self._idle[peer.node] = self._idle.get(peer.node, 0) + 1
+                if self._idle[peer.node] == IDLE_S:
+                    link.stop()
+
+    def _write_card(self) -> None:
+        node = self._node
+        path = Path(node.settings.state_dir) / f"card.{node.settings.process}"
+        keys.write_public(path, msgspec.msgpack.encode(node.card()))
+
+    def _siblings(self) -> None:
+        """Other processes of this machine leave their card in the state folder."""
+        node = self._node
+        for path in Path(node.settings.state_dir).glob("card.*"):
+            try:
+                changed = path.stat().st_mtime_ns
+                if path.name == f"card.{node.settings.process}" or self._cards.get(path) == changed:
+                    continue
+                self._cards[path] = changed
+                card = msgspec.msgpack.decode(path.read_bytes(), type=wire.Card)
+                if card.host == node.host and card.node != node.node:
+                    node.roster.prove(node.chain(), card, node.pair.public)
+            except (OSError, msgspec.MsgspecError, MeshError) as error:
+                LOG.debug("%s: %s is not used: %s", node.node, path, error)
+
+    def _seeds(self) -> None:
+        """`--join HOST[:PORT]`: a known member's door at another address."""
+        node = self._node
+        while node.settings.join:
+            peers = list(node.roster.peers.values())
+            if any(p.status is Status.UP and p.card.host != node.host for p in peers):
+                gevent.sleep(10)
+                continue
+            for seed in node.settings.join:
+                address, port = addresses.parse_seed(seed)
+                for key in list(dict.fromkeys(p.card.key for p in peers if p.card.host != node.host))[:8]:
+                    try:
+                        with Knock(node.context, node.pair, address, port, key, node.settings.handshake_s) as knock:
+                            shown = knock.ask(AskCert())
+                        card = msgspec.structs.replace(shown.card, address=address)
+                        self._node.link(node.roster.prove(shown.chain, card, key)).hurry()
+                        break
+                    except MeshError as error:
+                        LOG.debug("%s: seed %s: %s", node.node, seed, error)
+            gevent.sleep(3)
+
+
+def interest(me: str, controller: bool, hears: set[Role], peers: list[Peer], ring: int) -> set[str]:
+    """Names of the nodes whose beats and casts come here directly."""
+    if controller or hears & {Role.HOST, Role.MEMBER, Role.OPERATOR}:
+        return {p.node for p in peers if p.listed or controller}
+    host = me.partition("/")[0]
+    chosen = {p.node for p in peers if p.is_controller or p.card.host == host}
+    chosen |= {p.node for p in peers if not any(q.is_controller for q in peers)}  # nobody to ask yet
+    alive = [p.node for p in peers if not p.is_controller and p.status not in (Status.DOWN, Status.LEFT)]
+    everyone = [p.node for p in peers if not p.is_controller]
+    for names in (alive, everyone):
+        order = sorted({me, *names}, key=lambda name: blake2b(name.encode(), digest_size=8).digest())
+        at = order.index(me)
+        for step in range(1, ring + 1):
+            chosen |= {order[(at + step) % len(order)], order[(at - step) % len(order)]}
+    return chosen - {me}
+
+
+def digest(members: list[wire.Seen]) -> bytes:
+    """Over who there is and in which state, not over ages."""
+    rows = sorted((s.card.node, s.card.boot, s.card.serial, s.status) for s in members)
+    return blake2b(repr(rows).encode(), digest_size=8).digest()

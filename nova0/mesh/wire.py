@@ -1,0 +1,220 @@
+"""What travels between two nodes, as typed records, and nothing of how it is sent.
+
+A frame is a MessagePack array of messages, a message an array [tag, fields...]. Fields may be added
+at the end: an older reader ignores them, a newer one takes their default (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+LOWEST, HIGHEST = 1, 1  # protocol versions this code speaks
+MAX_FRAME_BYTES = 8 << 20  # libzmq cuts a peer that sends more; larger things are streams
+MAX_DOOR_BYTES = 4096  # at the door anybody may speak, so little
+MAX_MEMBERS = 4096  # cards taken from one message
+
+
+class BadFrame(ValueError):
+    """Bytes that are not a frame of this protocol."""
+
+
+class Card(Struct, array_like=True, frozen=True):
+    """One node as it describes itself. Passed on by others it is a hint: its key must prove itself."""
+
+    node: str
+    roles: tuple[str, ...]
+    topics: tuple[str, ...]
+    address: str  # IP others reach it at
+    rpc_port: int
+    door_port: int
+    pub_port: int
+    ear_port: int  # 0: takes no beats and casts on a bound socket (not a controller)
+    key: bytes  # CURVE public key of the machine, 32 bytes
+    version: str
+    boot: int  # grows with every start of this process
+    serial: int = 0  # grows with every change of the card within one boot
+
+    @property
+    def host(self) -> str:
+        return self.node.partition("/")[0]
+
+    @property
+    def process(self) -> str:
+        return self.node.partition("/")[2]
+
+
+class Seen(Struct, array_like=True):
+    """What one node says of another: its card, its status there, seconds since a sign of life."""
+
+    card: Card
+    status: str
+    age_s: float | None = None
+
+
+class Tombs(Struct, array_like=True, frozen=True):
+    """The set of put-out keys in short: how many, and a digest over them."""
+
+    count: int = 0
+    digest: bytes = b""
+
+
+class Hello(Struct, array_like=True, tag=1):
+    """First message on every connection."""
+
+    lowest: int
+    highest: int
+    cluster: bytes
+    card: Card
+    tombs: Tombs = Tombs()
+    store_id: str = ""  # controllers: which store, and how far its commits have got
+    commit_mark: int = 0
+
+
+class Welcome(Struct, array_like=True, tag=2):
+    """Answer to Hello; carries the members known there."""
+
+    protocol: int
+    card: Card
+    tombs: Tombs = Tombs()
+    store_id: str = ""
+    commit_mark: int = 0
+    members: list[Seen] = []
+
+
+class Refused(Struct, array_like=True, tag=3):
+    """Answer to Hello, or to anything before it."""
+
+    error: dict[str, Any]
+
+
+class Call(Struct, array_like=True, tag=4):
+    id: int  # of this link; the answer names it
+    request_id: str  # of the work; the same through all retries
+    topic: str
+    method: str
+    arguments: Raw
+    ms_left: int
+    context: dict[str, Any] = {}
+    lax: bool = False  # a person typed the arguments
+    plain: bool = False  # asked by somebody on that machine: counts as a member, nothing more
+
+
+class Answer(Struct, array_like=True, tag=5):
+    id: int
+    result: Raw
+
+
+class Failure(Struct, array_like=True, tag=6):
+    id: int
+    error: dict[str, Any]
+
+
+class Working(Struct, array_like=True, tag=7):
+    """These calls of yours are still being worked on."""
+
+    ids: list[int]
+
+
+class Progress(Struct, array_like=True, tag=8):
+    id: int
+    value: Raw
+
+
+class Acknowledge(Struct, array_like=True, tag=9):
+    """Answers to these requests were stored by the caller; their records may go."""
+
+    request_ids: list[str]
+
+
+class Ping(Struct, array_like=True, tag=10):
+    """With `node`: tell me whether you hear that one."""
+
+    nonce: int
+    node: str = ""
+
+
+class Pong(Struct, array_like=True, tag=11):
+    nonce: int
+    node: str = ""
+    age_s: float | None = None  # since the answering node heard `node`; None: never or not now
+
+
+class Goodbye(Struct, array_like=True, tag=12):
+    node: str
+    boot: int
+
+
+Message = Hello | Welcome | Refused | Call | Answer | Failure | Working | Progress | Acknowledge | Ping | Pong | Goodbye
+
+
+class Beat(Struct, array_like=True, tag=20):
+    node: str
+    boot: int
+    number: int
+    serial: int  # of the card
+    load: int
+    marks: dict[str, int] = {}  # topic -> number of the last cast on it, for topics cast on lately
+    tombs: Tombs = Tombs()
+    members: bytes = b""  # digest over what a controller holds of the members
+    card: Card | None = None  # now and then, and after a change
+
+
+class Cast(Struct, array_like=True, tag=21):
+    node: str
+    boot: int
+    number: int  # of this publisher and topic
+    method: str
+    arguments: Raw
+    request_id: str = ""
+    context: dict[str, Any] = {}
+    plain: bool = False  # as in Call
+
+
+class Left(Struct, array_like=True, tag=22):
+    node: str
+    boot: int
+
+
+class Told(Struct, array_like=True, tag=23):
+    """News of other members, published by controllers."""
+
+    node: str
+    members: list[Seen]
+
+
+Signal = Beat | Cast | Left | Told
+
+encode = msgspec.msgpack.Encoder().encode
+_frame = msgspec.msgpack.Decoder(list[Message]).decode
+_signal = msgspec.msgpack.Decoder(Signal).decode
+
+BROKEN = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, TypeError, OverflowError)
+
+CHATTER = "\x01mesh"  # topic of beats, goodbyes and news; no agent's topic can begin so
+
+
+def read_frame(body: bytes | memoryview) -> list[Message]:
+    """Raises BadFrame on anything that is not a list of messages."""
+    try:
+        return _frame(body)
+    except BROKEN as error:
+        raise BadFrame(str(error)) from None
+
+
+def write_signal(topic: str, signal: Signal) -> bytes:
+    """Topics end in NUL, because a subscription matches prefixes."""
+    return topic.encode() + b"\0" + encode(signal)
+
+
+def read_signal(body: bytes) -> tuple[str, Signal]:
+    """(topic, signal). Raises BadFrame."""
+    topic, nul, rest = body.partition(b"\0")
+    if not nul or len(topic) > 300:
+        raise BadFrame("no topic")
+    try:
+        return topic.decode(), _signal(rest)
+    except BROKEN as error:
+        raise BadFrame(str(error)) from None

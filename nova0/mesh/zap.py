@@ -1,0 +1,122 @@
+"""The ZAP handler: whether a key may complete its handshake, per domain. Fails closed.
+
+Bound before any server socket; each of those names its domain and sets ZAP_ENFORCE_DOMAIN, so a
+missing or dead handler lets nobody in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import zmq
+
+from nova0.mesh.driven import Driven
+from nova0.mesh.keys import CurvePair, key_name, key_text
+from nova0.mesh.refusals import Refusals
+
+RPC, DOOR = b"nova0.rpc", b"nova0.door"
+DOOR_BURST, DOOR_PER_S = 100.0, 40.0  # handshakes at the door from one address
+
+
+class ZapHandler:
+    """`admits(key)` decides for the RPC domain; at the door any key passes, so many a second."""
+
+    def __init__(self, context: zmq.Context, admits: Callable[[bytes], bool], refusals: Refusals) -> None:
+        self._admits, self._refusals = admits, refusals
+        self._budget: dict[str, tuple[float, float]] = {}  # address -> (handshakes left, when)
+        socket = context.socket(zmq.ROUTER)
+        socket.bind("inproc://zeromq.zap.01")
+        self._parts: list[bytes] = []
+        self._driven = _ZapDriven(socket, self._answer)
+
+    def close(self) -> None:
+        self._driven.close()
+
+    def _answer(self, parts: list[bytes]) -> list[bytes]:
+        route, _, version, request_id, domain, address, _, mechanism, *credentials = parts
+        where = address.decode(errors="replace")
+        status, text, user = self._judge(version, domain, where, mechanism, credentials)
+        return [route, b"", b"1.0", request_id, status, text, user, b""]
+
+    def _judge(
+        self, version: bytes, domain: bytes, address: str, mechanism: bytes, credentials: list[bytes]
+    ) -> tuple[bytes, bytes, bytes]:
+        if version != b"1.0" or mechanism != b"CURVE" or len(credentials) != 1 or len(credentials[0]) != 32:
+            self._refusals.note(address, "does not speak CURVE")
+            return b"400", b"CURVE only", b""
+        key = credentials[0]
+        if domain == DOOR:
+            if not self._within(address):
+                self._refusals.note(address, "knocks too often")
+                return b"300", b"too often", b""
+        elif domain != RPC:
+            return b"500", b"no such domain", b""
+        elif not self._admits(key):
+            self._refusals.note(address, f"key {key_name(key)} is not a member's (wrong token, or put out)")
+            return b"400", b"unknown key", b""
+        return b"200", b"OK", key_text(key).encode()
+
+    def _within(self, address: str) -> bool:
+        now = time.monotonic()
+        left, when = self._budget.get(address, (DOOR_BURST, now))
+        left = min(DOOR_BURST, left + (now - when) * DOOR_PER_S) - 1
+        if len(self._budget) > 4096:
+            self._budget.clear()
+        self._budget[address] = (max(left, 0.0), now)
+        return left >= 0
+
+
+class _ZapDriven(Driven):
+    """ZAP speaks in many frames, so it reads and answers on its own."""
+
+    def __init__(self, socket: zmq.Socket[bytes], answer: Callable[[list[bytes]], list[bytes]]) -> None:
+        self._answer = answer
+        super().__init__(socket, lambda to, frame: None)
+
+    def _take_one(self) -> None:
+        parts = self.socket.recv_multipart(zmq.NOBLOCK)
+        if len(parts) >= 9:
+            self.socket.send_multipart(self._answer(parts), zmq.NOBLOCK)
+
+
+def serve_curve(socket: zmq.Socket[bytes], pair: CurvePair, domain: bytes) -> None:
+    """Make a socket a CURVE server of that domain, closed to all until the handler says otherwise."""
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret_text)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public_text)
+    socket.setsockopt(zmq.ZAP_DOMAIN, domain)
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
+def user_id(frame: zmq.Frame) -> str:
+    """Whose key sent this frame, as the handler said; "" on what libzmq made itself."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
+def peer_address(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
+
+
+def dial_curve(socket: zmq.Socket[bytes], pair: CurvePair, server_key: bytes) -> None:
+    """Make a socket a CURVE client that only the holder of `server_key` can answer."""
+    socket.setsockopt(zmq.CURVE_SERVERKEY, key_text(server_key).encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret_text)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public_text)
+
+
+def limit(socket: zmq.Socket[bytes], *, most_bytes: int, handshake_s: float, beats: bool = True) -> None:
+    """Bounds every socket carries; ZMTP's own heartbeats tell a cut link within three seconds."""
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, most_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, int(handshake_s * 1000))
+    if beats:
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, 4000)

@@ -1,0 +1,51 @@
+"""A node as a process of its own, for tests that kill it: says READY, then one line per thing heard."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402
+import logging  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+
+import gevent  # noqa: E402
+from contract import PaintAgent  # noqa: E402
+
+from nova0.mesh.node import Node  # noqa: E402
+from nova0.mesh.settings import MeshSettings  # noqa: E402
+
+
+class Slow(PaintAgent):
+    def count(self, label):
+        print("count begins", flush=True)
+        gevent.sleep(float(label) if label.replace(".", "").isdigit() else 0)
+        print("count ends", flush=True)
+        return super().count(label)
+
+
+def main():
+    logging.basicConfig(level="INFO", stream=sys.stderr)
+    settings = json.loads(sys.argv[1])
+    node = Node(MeshSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
+    node.offer(Slow(node))
+    node.start()
+    print("READY", flush=True)
+    gevent.signal_handler(signal.SIGTERM, lambda: ended.set())
+    from gevent.event import Event
+
+    ended = Event()
+    gevent.signal_handler(signal.SIGUSR1, lambda: _hold())
+    ended.wait()
+    node.stop()
+
+
+def _hold():
+    """Keep the loop for five seconds, as a blocking C call would."""
+    import ctypes
+
+    ctypes.CDLL(None).sleep(5)
+
+
+if __name__ == "__main__":
+    main()

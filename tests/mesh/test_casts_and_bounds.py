@@ -1,0 +1,210 @@
+"""Lost casts are noticed, bounds answer Busy, and links are as many as needed."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import pytest
+from cluster import Cluster
+from contract import PaintAgent, PaintAPI, until
+
+from nova0.mesh import wire
+from nova0.mesh.bus import Status
+from nova0.mesh.errors import Busy, CallTimeout, Incompatible, RemoteError, Unreachable
+from nova0.mesh.liveness import Judge
+from nova0.mesh.roster import Peer
+from nova0.mesh.surface import CONTROLLER, Role, Surface, call, cast
+from nova0.mesh.watching import interest
+
+
+class ListenAPI(Surface):
+    topic = "listen"
+
+    @cast(allow=CONTROLLER)
+    def note(self, number: int) -> None: ...
+
+    @call(allow=CONTROLLER)
+    def nest(self) -> str: ...
+
+
+class Listen(ListenAPI):
+    def __init__(self):
+        self.heard = []
+
+    def note(self, number):
+        self.heard.append(number)
+
+    def nest(self):
+        raise Unreachable("the store")
+
+
+@pytest.fixture
+def pair(tmp_path):
+    cluster = Cluster(tmp_path)
+    main = cluster.bus("lab0", "controller", ("controller",))
+    main.start()
+    host = cluster.bus("lab1", calls_running=4, calls_waiting=8)
+    agent = Listen()
+    host.offer(agent)
+    host.offer(PaintAgent(host))
+    host.start()
+    until(lambda: any(m.host == "lab1" and m.status == Status.UP for m in main.members()), 3)
+
+    def flows():
+        main.stub(ListenAPI).note(0)
+        return agent.heard
+
+    until(flows, 5)
+    gevent.sleep(0.1)
+    agent.heard.clear()
+    yield main, host, agent
+    cluster.close()
+
+
+def test_a_hole_in_the_numbers_calls_on_gap(pair):
+    main, host, agent = pair
+    gaps = []
+    host.on_gap(lambda topic, publisher: gaps.append((topic, publisher)))
+    main.stub(ListenAPI).note(1)
+    main.casting._numbers["listen"] = (main.casting._numbers["listen"][0] + 1, time.monotonic())  # one lost on the way
+    main.stub(ListenAPI).note(3)
+    until(lambda: gaps == [("listen", "lab0/controller")], 2)
+    assert agent.heard == [1, 3]
+
+
+def test_the_loss_of_the_last_cast_is_seen_by_the_next_beats(pair):
+    main, host, _ = pair
+    gaps = []
+    host.on_gap(lambda topic, publisher: gaps.append((topic, publisher)))
+    number, when = main.casting._numbers["listen"]
+    main.casting._numbers["listen"] = (number + 1, when + 5)
+    until(lambda: gaps == [("listen", "lab0/controller")], 3)
+    gevent.sleep(1.5)
+    assert len(gaps) == 1, "said once"
+
+
+def test_casts_keep_their_order(pair):
+    main, _, agent = pair
+    for number in range(500):
+        main.stub(ListenAPI).note(number)
+        if number % 50 == 0:
+            gevent.sleep(0)
+    until(lambda: len(agent.heard) == 500, 5)
+    assert agent.heard == list(range(500))
+
+
+def test_over_the_bound_of_calls_at_work_there_is_busy_and_nothing_is_started(pair):
+    main, host, _ = pair
+    agent = host.offers.agents["paint"]
+    calls = [gevent.spawn(main.stub(PaintAPI, "lab1").slow, 1.0) for _ in range(4)]
+    until(lambda: host.answering.running == 4, 3)
+    with pytest.raises(Busy, match="lab1"):
+        main.stub(PaintAPI, "lab1").count("x")
+    assert agent.counts == {}
+    assert [g.get(timeout=5) for g in calls] == ["done"] * 4
+    assert main.stub(PaintAPI, "lab1").count("x") == 1
+
+
+def test_over_the_bound_of_waiting_calls_the_caller_itself_says_busy(pair):
+    main, host, _ = pair
+    main.offer(PaintAgent(main))
+    until(lambda: any("paint" in m.topics for m in host.members() if m.host == "lab0"), 3)
+    calls = [gevent.spawn(host.stub(PaintAPI, "lab0", timeout_s=3).echo, {"name": "x"}) for _ in range(30)]
+    gevent.joinall(calls)
+    refused = [g for g in calls if isinstance(g.exception, Busy)]
+    assert len(refused) == 22 and sum(g.successful() for g in calls) == 8
+
+
+def test_a_failure_inside_a_method_is_not_taken_for_the_link_s(pair):
+    main, _, _ = pair
+    with pytest.raises(RemoteError, match="the store"):
+        main.stub(ListenAPI, "lab1").nest()
+
+
+@pytest.mark.covers("S212")
+def test_protocols_too_far_apart_say_which_side_to_upgrade(pair, monkeypatch):
+    main, _host, _ = pair
+    monkeypatch.setattr(wire, "LOWEST", 5)
+    monkeypatch.setattr(wire, "HIGHEST", 6)
+    hello = main.hello()
+    monkeypatch.undo()
+    monkeypatch.setattr(main, "hello", lambda: hello)
+    link = main.roster.peers["lab1/host"].link
+    link._broken("test", False)
+    until(lambda: isinstance(link.fatal, Incompatible), 3)
+    assert "upgrade nova0 on lab1/host" in str(link.fatal)
+    with pytest.raises(Incompatible):
+        main.stub(PaintAPI, "lab1").where()
+
+
+@pytest.mark.covers("S206")
+def test_a_broken_link_is_mended_and_the_call_in_flight_answered(pair):
+    main, _, _ = pair
+    asked = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 1.0)
+    gevent.sleep(0.3)
+    main.roster.peers["lab1/host"].link._broken("cut by the test", False)
+    assert asked.get(timeout=5) == "done"
+
+
+def test_a_seed_finds_a_member_whose_address_changed(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        main = cluster.bus("lab0", "controller", ("controller",))
+        main.start()
+        made = cluster.member("lab1")
+        main.stop()
+        moved = type(main)(cluster.settings("lab0", "controller", ("controller",), listen="127.0.0.2"))
+        cluster.nodes.append(moved)
+        moved.start()
+        made.join = (f"127.0.0.2:{moved.card().door_port}",)
+        host = type(main)(made)
+        cluster.nodes.append(host)
+        host.start()
+        until(lambda: any(m.host == "lab0" and m.status == Status.UP for m in host.members()), 5)
+    finally:
+        cluster.close()
+
+
+def card(name, roles=("host",)):
+    return wire.Card(f"{name}/host", roles, (), "", 1, 1, 1, 0, name.encode().ljust(32), "", 1)
+
+
+def test_links_grow_with_the_number_of_hosts_and_not_its_square():
+    peers = [Peer(card(f"lab{n}")) for n in range(100)] + [Peer(card("ctl", ("controller",)))]
+    for peer in peers:
+        peer.listed, peer.roles = True, peer.card.roles
+    sizes = [len(interest(p.node, False, {Role.CONTROLLER}, [q for q in peers if q is not p], 2)) for p in peers[:-1]]
+    assert max(sizes) <= 5
+    assert len(interest("ctl/host", True, set(), peers[:-1], 2)) == 100
+    assert len(interest("lab1/host", False, {Role.HOST}, peers, 2)) >= 99
+
+
+def test_a_node_that_was_held_itself_judges_nobody():
+    judge, peer = Judge(2.2, 2.0), Peer(card("lab1"))
+    peer.watched, peer.status, peer.heard_at = True, Status.UP, 100.0
+    assert judge.tick(100.2, [peer]) == []
+    assert judge.tick(130.0, [peer]) == [], "our own stall"
+    assert [v.status for v in judge.tick(130.2, [peer])] == []
+    at = 130.2
+    verdicts = []
+    while at < 140 and Status.DOWN not in [v.status for v in verdicts]:
+        at += 0.2
+        for verdict in judge.tick(at, [peer]):
+            verdicts.append(verdict)
+            peer.status = verdict.status or peer.status
+    assert [v.status for v in verdicts if v.status] == [Status.SUSPECT, Status.DOWN]
+    assert 4.0 < at - 130.0 < 5.0
+
+
+def test_stopping_ends_every_call_that_waits_and_opens_nothing_more(pair):
+    main, host, _ = pair
+    waiting = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 5.0)
+    until(lambda: host.answering.running == 1, 3)
+    main.stop()
+    with pytest.raises(CallTimeout), gevent.Timeout(2, AssertionError("hangs")):
+        waiting.get()
+    with pytest.raises(Unreachable):
+        main.stub(PaintAPI, "lab1").where()
+    with pytest.raises(Unreachable):
+        main.link(Peer(card("lab9")))

@@ -1,0 +1,91 @@
+"""mDNS: nodes that remember nobody find each other; what a record says is only a hint."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import gevent
+import msgspec
+import pytest
+from cluster import Cluster
+from contract import until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nova0.mesh import wire
+from nova0.mesh.bus import Status
+from nova0.mesh.discovery import cluster_hash, read_record, record
+
+KEY = b"k" * 32
+CARD = wire.Card("lab1/host", ("host",), (), "10.0.0.1", 1, 2, 3, 4, KEY, "0.1", 7)
+
+
+def test_nodes_that_forgot_everything_meet_within_three_seconds(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        nodes = [cluster.bus("lab0", "controller", ("controller",)), cluster.bus("lab1"), cluster.bus("lab2")]
+        for node in nodes:
+            node.stop()
+            shutil.rmtree(tmp_path / node.host / "peers", ignore_errors=True)
+            node.settings.mdns = True
+        fresh = [type(node)(node.settings) for node in nodes]
+        cluster.nodes += fresh
+        for node in fresh:
+            node.start()
+        started = time.monotonic()
+        for node in fresh:
+            until(lambda node=node: sum(m.status == Status.UP for m in node.members()) == 3, 6, "found")
+        assert time.monotonic() - started < 3.5
+    finally:
+        cluster.close()
+
+
+def test_a_record_of_another_cluster_is_ignored():
+    there = {k.encode(): v.encode() for k, v in record(CARD, cluster_hash(b"a" * 32)).items()}
+    assert read_record(there, ["10.0.0.1"], cluster_hash(b"b" * 32)) is None
+    assert read_record(there, ["10.0.0.1"], cluster_hash(b"a" * 32)) == msgspec.structs.replace(CARD, serial=-1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([b"c", b"n", b"p", b"k", b"b", b"r", b"x"]), st.none() | st.binary(max_size=60)),
+    st.lists(st.text(max_size=20), max_size=3),
+)
+def test_any_record_at_all_is_a_card_or_nothing(properties, addresses):
+    card = read_record({b"c": b"x", **properties}, addresses, "x")
+    assert card is None or len(card.key) == 32
+
+
+def test_forged_records_neither_enter_nor_displace_anybody(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        main = cluster.bus("lab0", "controller", ("controller",))
+        main.start()
+        host = cluster.bus("lab1")
+        host.start()
+        until(lambda: any(m.host == "lab1" and m.status == Status.UP for m in main.members()), 3)
+        for number in range(600):
+            main.roster.hint(msgspec.structs.replace(CARD, node=f"evil{number}/host"))
+        stolen = msgspec.structs.replace(host.card(), key=KEY, address="127.0.0.9", boot=10**6)
+        main.roster.hint(stolen)
+        moved = msgspec.structs.replace(host.card(), address="127.0.0.9", boot=10**6)
+        main.roster.hint(moved)
+        gevent.sleep(0.5)
+        assert {m.host for m in main.members()} == {"lab0", "lab1"}
+        assert main.roster.peers["lab1/host"].card.key == host.card().key
+        assert len(main.roster.peers) <= 300
+        from nova0.mesh.mesh_agent import MeshAPI
+
+        assert main.stub(MeshAPI, "lab1").ping() > 0
+    finally:
+        cluster.close()
+
+
+@pytest.mark.parametrize("garbage", ["", "127.0.0.1:0", "a:b:c:d", ":70"])
+def test_a_seed_that_is_no_address_is_named(garbage):
+    from nova0.mesh.addresses import parse_seed
+
+    with pytest.raises(ValueError, match="HOST"):
+        parse_seed(garbage)
+    assert parse_seed("lab0") == ("lab0", 7740) and parse_seed("[fd00::1]:80") == ("fd00::1", 80)

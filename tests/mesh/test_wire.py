@@ -1,0 +1,95 @@
+"""What arrives may be anything; the readers take it or say BadFrame, and nothing else happens."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nova0.mesh import wire
+from nova0.mesh.codec import codecs_of
+from nova0.mesh.errors import BadArguments, JoinRefused
+from nova0.mesh.tokens import parse
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+tagged = st.lists(st.tuples(st.integers(0, 30), plain, plain, plain, plain).map(list), max_size=3)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.binary(max_size=400) | plain.map(msgspec.msgpack.encode) | tagged.map(msgspec.msgpack.encode))
+def test_garbage_never_does_more_than_badframe(body):
+    with contextlib.suppress(wire.BadFrame):
+        assert isinstance(wire.read_frame(body), list)
+    for bytes_ in (body, b"compute\0" + body, b"\0" + body):
+        with contextlib.suppress(wire.BadFrame):
+            wire.read_signal(bytes_)
+
+
+def test_deep_nesting_is_refused():
+    with pytest.raises(wire.BadFrame):
+        wire.read_frame(b"\x91" * 100_000)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.binary(max_size=200) | plain.map(msgspec.msgpack.encode))
+def test_arguments_that_do_not_fit_are_bad_arguments(body):
+    from contract import PaintAPI
+
+    for name in ("add", "echo", "colour"):
+        with contextlib.suppress(BadArguments):
+            assert isinstance(codecs_of(PaintAPI)[name].unpack_arguments(body), dict)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(max_size=200))
+def test_what_is_no_token_is_said_to_be_none(text):
+    with pytest.raises(JoinRefused):
+        parse(text)
+
+
+def test_every_message_survives_its_own_encoding():
+    card = wire.Card("lab1/host", ("host",), ("compute",), "10.0.0.1", 1, 2, 3, 0, b"k" * 32, "0.1", 7)
+    messages = [
+        wire.Hello(1, 1, b"c" * 32, card),
+        wire.Welcome(1, card, members=[wire.Seen(card, "up", 0.5)]),
+        wire.Refused({"kind": "Busy", "message": "m", "data": {}}),
+        wire.Call(1, "req", "compute", "start", wire.Raw(b"\x80"), 1000, {"a": 1}),
+        wire.Answer(1, wire.Raw(b"\xc0")),
+        wire.Failure(1, {"kind": "Busy"}),
+        wire.Working([1, 2]),
+        wire.Progress(1, wire.Raw(b"\x01")),
+        wire.Acknowledge(["req"]),
+        wire.Ping(1, "lab2/host"),
+        wire.Pong(1, "lab2/host", 0.5),
+        wire.Goodbye("lab1/host", 7),
+    ]
+    assert wire.encode(wire.read_frame(wire.encode(messages))) == wire.encode(messages)
+
+
+@pytest.mark.covers("S212")
+def test_a_newer_peer_may_add_fields_at_the_end():
+    body = msgspec.msgpack.decode(wire.encode([wire.Ping(5, "lab2/host")]))
+    body[0].append("from the future")
+    assert wire.read_frame(msgspec.msgpack.encode(body))[0].nonce == 5
+    older = msgspec.msgpack.encode([[10, 5]])
+    assert wire.read_frame(older)[0].node == ""
+
+
+def test_a_subscription_to_one_host_does_not_hear_its_namesakes():
+    """SUB matches prefixes; the NUL ends the topic."""
+    lab1 = wire.write_signal("compute@lab1", wire.Left("a/b", 1))
+    lab10 = wire.write_signal("compute@lab10", wire.Left("a/b", 1))
+    assert lab1.startswith(b"compute@lab1\0") and not lab10.startswith(b"compute@lab1\0")
+    assert wire.read_signal(lab10)[0] == "compute@lab10"
