@@ -1,0 +1,104 @@
+"""The compute agent: runs servers on this machine.
+
+Read here what a compute host answers and does on a timer; how each step is done is in nova0/host/compute,
+one file an operation.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from oslo_config import cfg
+
+from nova0.config import CONF, declare
+from nova0.host.compute import adopt, delete, power_off, prepare, start
+from nova0.host.compute.machine import Machine
+from nova0.mesh.surface import every
+from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.instance import Instance
+from nova0.objects.network import NetworkView
+from nova0.rpcapi.compute import ComputeAPI
+
+LOG = logging.getLogger(__name__)
+
+declare(
+    [
+        cfg.IntOpt(
+            "remove_unused_original_minimum_age_seconds",
+            default=86400,
+            min=0,
+            help="Seconds a base image stays in the cache after its last use.",
+        ),
+    ]
+)
+
+
+class ComputeAgent(ComputeAPI):
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.held = machine, machine.guests
+
+    # the life of a server
+
+    def prepare(self, instance: Instance, networks: list[NetworkView]) -> GuestInfo:
+        return prepare.prepare(self.held, instance, networks, self.machine.bus.progress)
+
+    def start(self, uuid: str, generation: int) -> GuestInfo:
+        return start.start(self.held, uuid, generation)
+
+    def stop(self, uuid: str, generation: int, patience_s: float) -> GuestInfo:
+        return power_off.stop(self.held, uuid, generation, patience_s)
+
+    def reboot(self, uuid: str, generation: int, hard: bool) -> GuestInfo:
+        return power_off.reboot(self.held, uuid, generation, hard)
+
+    def pause(self, uuid: str, generation: int) -> GuestInfo:
+        return power_off.pause(self.held, uuid, generation)
+
+    def unpause(self, uuid: str, generation: int) -> GuestInfo:
+        return power_off.unpause(self.held, uuid, generation)
+
+    def describe_anew(self, instance: Instance) -> None:
+        self.held.describe_anew(instance)
+
+    def delete(self, uuid: str, generation: int) -> None:
+        delete.delete(self.held, uuid, generation)
+
+    # questions
+
+    def inspect(self, uuid: str) -> GuestInfo | None:
+        return self.held.inspect(uuid)
+
+    def guests(self) -> list[GuestInfo]:
+        return self.held.all()
+
+    def inventory(self) -> dict[str, list[str]]:
+        return self.held.inventory()
+
+    def host_state(self) -> HostState:
+        return self.machine.resources.state()
+
+    def console_log(self, uuid: str, most_bytes: int) -> bytes:
+        return self.machine.driver.console_log(uuid, most_bytes)
+
+    # timers
+
+    @every(60)
+    def update_available_resource(self) -> None:
+        """Tell the controller what this host can hold."""
+        self.machine.tell(self.machine.resources.report)
+
+    @every(60)
+    def sync_power_states(self) -> None:
+        """Tell it what is here; remove what the store disowned."""
+        self.machine.tell(lambda: adopt.compare(self.held))
+
+    @every(2400)
+    def run_image_cache_manager_pass(self) -> None:
+        """Remove base images no server here is made of and nobody asked for lately."""
+        if not self.machine.adoption.adopted.is_set():
+            return  # the store has not yet said what the guests found here are made of
+        unrecorded = self.held.unrecorded()
+        if unrecorded:
+            LOG.warning("image cache: not cleaned: guests without a record may need any image: %s", unrecorded)
+            return
+        self.machine.images.age(self.held.images_in_use(), CONF.remove_unused_original_minimum_age_seconds)

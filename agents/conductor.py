@@ -1,0 +1,74 @@
+"""The conductor: what hosts ask and tell the controller. The store is the truth; this is its counter."""
+
+from __future__ import annotations
+
+import logging
+
+from nova0.controller.assembly import Controller
+from nova0.controller.conductor import claims, leave, reports
+from nova0.controller.conductor.instance_view import instance_of, tunnel_addresses
+from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.network import books as networks
+from nova0.mesh.errors import NotAllowed
+from nova0.mesh.surface import every
+from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.instance import Instance
+from nova0.objects.network import NetworkView
+from nova0.rpcapi.conductor import ConductorAPI
+
+log = logging.getLogger(__name__)
+
+
+class ConductorAgent(ConductorAPI):
+    """A host may read and write only what concerns servers placed on it: the caller's certified host
+    name is what every answer is about."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller, self.store = controller, controller.store
+
+    def leave(self, uuid: str, generation: int) -> int:
+        return leave.grant(self.store, self._host(), uuid, generation)
+
+    def report(self, state: HostState) -> None:
+        host = self._host()
+        if state.host != host:
+            raise NotAllowed(f"{host} may not report for {state.host}")
+        if self.store.write(lambda: reports.host_reported(state)):
+            log.info("host %s is new: %s vCPUs, %s MiB, %s GiB", host, state.vcpus, state.memory_mb, state.disk_gb)
+        self.controller.scheduler.stale()
+
+    def instances_of(self) -> list[Instance]:
+        host, cluster_id = self._host(), self.controller.cluster_id
+        return self.store.read(
+            lambda: [
+                instance_of(row, cluster_id)
+                for row in InstanceRow.select().where(InstanceRow.host == host, InstanceRow.deleted_at.is_null())
+            ]
+        )
+
+    def compare(self, guests: list[GuestInfo]) -> list[str]:
+        host = self._host()
+        return self.store.write(lambda: reports.compare(host, guests))
+
+    def networks_of(self) -> list[NetworkView]:
+        host = self._host()
+        return self.store.read(lambda: networks.views_for(host, tunnel_addresses()))
+
+    def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
+        host = self._host()
+
+        def closure() -> None:
+            row = InstanceRow.one("uuid", uuid)
+            if row is not None and row.host == host and row.generation == generation:
+                reports.power_reported(row, power_state)
+
+        self.store.write(closure)
+
+    @every(300)
+    def audit_claims(self) -> None:
+        """Sums of every host equal its claims; a correction is worth a line in the log."""
+        for line in self.store.write(claims.audit):
+            log.warning("claims: %s", line)
+
+    def _host(self) -> str:
+        return self.controller.bus.caller().host

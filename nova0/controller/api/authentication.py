@@ -1,0 +1,49 @@
+"""Who is asking: a token becomes a RequestContext, and a route's need is held against its roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nova0.controller.api.errors import ApiError
+from nova0.controller.context import RequestContext
+from nova0.controller.identity.tokens import Identity, TokenInvalid, Tokens
+
+_REQUIRED = "The request you have made requires authentication."
+
+
+def unauthorized(public_url: str, message: str = _REQUIRED) -> ApiError:
+    return ApiError(401, message, headers={"WWW-Authenticate": f'Keystone uri="{public_url}/identity"'})
+
+
+def identify(environ: dict[str, Any], tokens: Tokens, public_url: str) -> Identity:
+    """The holder of X-Auth-Token. ApiError 401 without one, or when it is unknown, expired or taken back."""
+    text = environ.get("HTTP_X_AUTH_TOKEN", "").strip()
+    if not text:
+        raise unauthorized(public_url)
+    try:
+        return tokens.validate(text)
+    except TokenInvalid:
+        raise unauthorized(public_url) from None
+
+
+def context_of(identity: Identity | None, request_id: str, global_request_id: str) -> RequestContext:
+    if identity is None:
+        return RequestContext(request_id=request_id, global_request_id=global_request_id)
+    return RequestContext(
+        request_id=request_id,
+        global_request_id=global_request_id,
+        user_id=identity.user_id,
+        user_name=identity.user_name,
+        project_id=identity.project_id or "",
+        project_name=identity.project_name or "",
+        roles=identity.effective_roles,
+    )
+
+
+def authorize(needs: str, context: RequestContext, policy: str) -> None:
+    """ApiError 403 when the roles of the token don't reach what the route needs."""
+    if needs in ("public", "any") or needs in context.roles:
+        return
+    raise ApiError(
+        403, f"Policy doesn't allow {policy} to be performed: it needs the role {needs}.", kind="PolicyNotAuthorized"
+    )

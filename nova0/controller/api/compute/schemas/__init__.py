@@ -1,0 +1,1 @@
+"""What may stand in request bodies and queries, by microversion: plain JSON Schema."""

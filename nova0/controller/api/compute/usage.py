@@ -1,0 +1,110 @@
+"""os-simple-tenant-usage: hours, memory, processors and disk of projects in a span of time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nova0.controller.api import paging
+from nova0.controller.api.compute.views import times
+from nova0.controller.api.request import Request
+from nova0.controller.api.resource import route
+from nova0.controller.compute import usage
+from nova0.controller.compute.refusals import BadRequest, Forbidden
+from nova0.controller.compute.usage import Span
+from nova0.objects import states
+
+_TEXT = {"type": "string"}
+_SPAN = {"start": _TEXT, "end": _TEXT}
+_LIST = {"2.1": _SPAN | {"detailed": _TEXT}, "2.40": _SPAN | {"detailed": _TEXT} | paging.QUERY}
+_ONE = {"2.1": _SPAN, "2.40": _SPAN | paging.QUERY}
+
+
+@route("GET", "/os-simple-tenant-usage", needs="admin", query=_LIST, query_strict="2.75")
+def everyone(request: Request) -> dict[str, Any]:
+    start, stop = _span(request)
+    spans = request.store.read(lambda: usage.of_servers(start, stop, None))
+    spans, links = _page(request, spans, "tenant_usages")
+    by_project: dict[str, list[Span]] = {}
+    for span in spans:
+        by_project.setdefault(span.row.project_id, []).append(span)
+    detailed = request.query.get("detailed") == "1"
+    views = [_usage(project, several, start, stop, detailed) for project, several in by_project.items()]
+    return {"tenant_usages": views} | links
+
+
+@route("GET", "/os-simple-tenant-usage/<project_id>", needs="reader", query=_ONE, query_strict="2.75")
+def one_project(request: Request, project_id: str) -> dict[str, Any]:
+    if not request.context.can_see(project_id):
+        raise Forbidden("Policy doesn't allow os_compute_api:os-simple-tenant-usage:show to be performed.")
+    start, stop = _span(request)
+    spans = request.store.read(lambda: usage.of_servers(start, stop, project_id))
+    spans, links = _page(request, spans, "tenant_usage")
+    return {"tenant_usage": _usage(project_id, spans, start, stop, True) if spans else {}} | links
+
+
+def _span(request: Request) -> tuple[float, float]:
+    """Unless said, a span without length that ends now: the field's own default."""
+    now = time.time()
+    start, stop = _time(request, "start", now), _time(request, "end", now)
+    if start > stop:
+        raise BadRequest("Invalid start time. The start time cannot occur after the end time.")
+    return start, stop
+
+
+def _time(request: Request, name: str, default: float) -> float:
+    text = request.query.get(name)
+    if not text:
+        return default
+    try:
+        return times.parse(text)
+    except ValueError:
+        raise BadRequest(f"Datetime is in invalid format: {name}={text}") from None
+
+
+def _page(request: Request, spans: list[Span], name: str) -> tuple[list[Span], dict[str, Any]]:
+    if not request.at_least("2.40"):
+        return spans, {}
+    limit = paging.limit_of(request.query)
+    left = paging.after_marker(spans, request.query.get("marker"), lambda span: span.row.uuid)
+    page, more = paging.cut(left, limit)
+    last = page[-1].row.uuid if page else ""
+    return list(page), paging.compute_links(request, name, page, limit, more, last)
+
+
+def _usage(project: str, spans: list[Span], start: float, stop: float, detailed: bool) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "tenant_id": project,
+        "start": times.micro(start),
+        "stop": times.micro(stop),
+        "total_hours": sum(span.hours for span in spans),
+        "total_vcpus_usage": sum(span.hours * span.row.flavor["vcpus"] for span in spans),
+        "total_memory_mb_usage": sum(span.hours * span.row.flavor["memory_mb"] for span in spans),
+        "total_local_gb_usage": sum(span.hours * _disk_gb(span) for span in spans),
+    }
+    if detailed:
+        view["server_usages"] = [_server(span, stop) for span in spans]
+    return view
+
+
+def _server(span: Span, stop: float) -> dict[str, Any]:
+    row = span.row
+    ended = row.terminated_at
+    return {
+        "instance_id": row.uuid,
+        "name": row.name,
+        "hours": span.hours,
+        "flavor": row.flavor["name"],
+        "vcpus": row.flavor["vcpus"],
+        "memory_mb": row.flavor["memory_mb"],
+        "local_gb": _disk_gb(span),
+        "tenant_id": row.project_id,
+        "started_at": times.micro(row.launched_at),
+        "ended_at": times.micro(ended),
+        "uptime": max(0, int((ended or stop) - (row.launched_at or stop))),
+        "state": "terminated" if ended else states.status(row.vm_state, row.task_state).lower(),
+    }
+
+
+def _disk_gb(span: Span) -> int:
+    return span.row.flavor["root_gb"] + span.row.flavor.get("ephemeral_gb", 0)

@@ -1,0 +1,27 @@
+"""Times as the compute API writes them."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def seconds_z(at: float | None) -> str | None:
+    """2026-08-01T10:00:00Z: `created` and `updated` of servers."""
+    return None if at is None else _utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro(at: float | None) -> str | None:
+    """2026-08-01T10:00:00.000000, no zone: everything else."""
+    return None if at is None else _utc(at).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def parse(text: str) -> float:
+    """Seconds since the epoch from ISO 8601; without a zone it is UTC. Raises ValueError."""
+    moment = datetime.datetime.fromisoformat(text.strip())
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment.timestamp()
+
+
+def _utc(at: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC)

@@ -1,0 +1,72 @@
+"""A TCP port of a server, through its own host: GET with `Upgrade: nova0-tunnel`, then raw bytes both ways."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gevent
+
+from nova0.controller.api import errors
+from nova0.controller.api.errors import ApiError
+from nova0.controller.api.request import Answer, Request
+from nova0.controller.api.resource import route
+from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.network import books as networks
+from nova0.controller.services import Tunnel
+
+log = logging.getLogger(__name__)
+
+PIECE = 32 * 1024
+
+
+@route("GET", "/tunnel/<server_id>/<port:int>", needs="member", success=101, raw=True)
+def open_tunnel(request: Request, server_id: str, port: int) -> Answer:
+    """101 and raw bytes; 404 no such server, 409 it runs on no host, 426 without the upgrade, 502 no answer."""
+    if (request.header("Upgrade") or "").lower() != "nova0-tunnel":
+        raise ApiError(426, "Ask with 'Connection: Upgrade' and 'Upgrade: nova0-tunnel', as `nova0 ssh` does.")
+
+    def closure() -> tuple[str, str, str]:
+        row = InstanceRow.get_or_none(InstanceRow.uuid == server_id, InstanceRow.deleted_at.is_null())
+        if row is None or not request.context.can_see(row.project_id):
+            raise errors.not_found("Instance", server_id)
+        ports = networks.ports_of(server_id)
+        if not row.host or not ports:
+            raise errors.conflict(f"Instance {server_id} has no host or no address yet.")
+        return row.host, ports[0].network_id, ports[0].ip
+
+    host, network_id, ip = request.store.read(closure)
+    try:
+        tunnel = request.services.guests.tunnel(host, network_id, ip, port)
+    except Exception as error:
+        raise ApiError(502, getattr(error, "message", None) or str(error)) from error
+    request.environ["nova0.takeover"] = lambda socket, rfile: _relay(tunnel, socket, rfile)
+    return Answer(None, headers={"Connection": "Upgrade", "Upgrade": "nova0-tunnel"})
+
+
+def _relay(tunnel: Tunnel, socket: Any, rfile: Any) -> None:
+    """Both ways until either side ends."""
+    socket.settimeout(None)
+
+    def down() -> None:
+        while (piece := tunnel.read()) is not None:
+            socket.sendall(piece)
+
+    def up() -> None:
+        while piece := rfile.read1(PIECE):
+            tunnel.write(piece)
+        tunnel.write(b"")
+
+    ways = [gevent.spawn(_quietly, way) for way in (down, up)]
+    try:
+        ways[0].join()  # the guest's end is the end; the client's end leaves answers on their way
+    finally:
+        gevent.killall(ways)
+        tunnel.close()
+
+
+def _quietly(way: Any) -> None:
+    try:
+        way()
+    except Exception as error:  # noqa: BLE001 - a broken stream ends; the log has why
+        log.info("tunnel ended: %s", error)

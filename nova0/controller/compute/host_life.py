@@ -1,0 +1,48 @@
+"""Liveness of compute hosts as the mesh sees it: what stands in for a heartbeat column."""
+
+from __future__ import annotations
+
+from nova0.controller.services import HostLife
+from nova0.mesh.bus import Bus, Member, Status
+
+
+class HostLives:
+    """Answers `services.Hosts` from the members of the mesh that carry the compute topic."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def all(self) -> list[HostLife]:
+        """One entry per host that was ever heard of, the best of its compute nodes."""
+        best: dict[str, Member] = {}
+        for member in self._bus.members():
+            if "compute" in member.topics:
+                known = best.get(member.host)
+                if known is None or _rank(member) < _rank(known):
+                    best[member.host] = member
+        return [_life(member) for member in best.values()]
+
+    def life(self, host: str) -> HostLife:
+        """What is believed of `host` now; a host never heard of since our start is `unknown`."""
+        for life in self.all():
+            if life.host == host:
+                return life
+        return HostLife(host=host, alive=False, status=Status.UNKNOWN, age_s=None, detail="not heard since our start")
+
+    def is_down(self, host: str) -> bool:
+        """Known to be down or gone; False while nothing is known."""
+        return self.life(host).status in (Status.DOWN, Status.LEFT)
+
+
+def _rank(member: Member) -> int:
+    return [Status.UP, Status.SUSPECT, Status.UNKNOWN, Status.DOWN, Status.LEFT].index(member.status)
+
+
+def _life(member: Member) -> HostLife:
+    return HostLife(
+        host=member.host,
+        alive=member.status in (Status.UP, Status.SUSPECT),
+        status=member.status,
+        age_s=member.beat_age_s,
+        detail=member.detail,
+    )

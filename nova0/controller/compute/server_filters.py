@@ -1,0 +1,166 @@
+"""Choosing and ordering servers for a list: SQL for what columns say, then a look at each for the rest.
+
+Runs inside a transaction of the store. Reads narrow tuples first and full rows only for the page asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any
+
+from peewee import Expression, fn
+
+from nova0.controller.compute import instances
+from nova0.controller.compute.refusals import BadRequest
+from nova0.controller.db.compute_tables import InstanceRow as I
+
+SORT_COLUMNS: dict[str, Any] = {
+    "access_ip_v4": I.access_ip_v4,
+    "access_ip_v6": I.access_ip_v6,
+    "auto_disk_config": I.disk_config,
+    "availability_zone": I.availability_zone,
+    "config_drive": I.config_drive,
+    "created_at": I.created_at,
+    "display_description": I.description,
+    "display_name": I.name,
+    "host": I.host,
+    "hostname": I.hostname,
+    "image_ref": fn.json_extract(I.image, "$.id"),
+    "instance_type_id": fn.json_extract(I.flavor, "$.flavor_id"),
+    "kernel_id": fn.json_extract(I.image, "$.properties.kernel_id"),
+    "key_name": I.key_name,
+    "launch_index": I.launch_index,
+    "launched_at": I.launched_at,
+    "locked_by": I.locked_by,
+    "node": I.node,
+    "power_state": I.power_state,
+    "progress": I.progress,
+    "project_id": I.project_id,
+    "ramdisk_id": fn.json_extract(I.image, "$.properties.ramdisk_id"),
+    "root_device_name": I.root_device_name,
+    "task_state": I.task_state,
+    "terminated_at": I.terminated_at,
+    "updated_at": I.updated_at,
+    "user_id": I.user_id,
+    "uuid": I.uuid,
+    "vm_state": I.vm_state,
+}
+ADMIN_SORT_COLUMNS = {"host", "node"}
+_PATTERN_MOST = 255
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """What a list asks for. `where`: conditions on columns; texts are regular expressions where the field says so."""
+
+    where: list[Expression] = field(default_factory=list)
+    name: str | None = None
+    ip: str | None = None
+    ip6: str | None = None
+    tags_all: frozenset[str] = frozenset()
+    tags_any: frozenset[str] = frozenset()
+    tags_not_all: frozenset[str] = frozenset()
+    tags_not_any: frozenset[str] = frozenset()
+    metadata: dict[str, str] = field(default_factory=dict)
+    sort: list[tuple[str, str]] = field(default_factory=lambda: [("created_at", "desc"), ("uuid", "desc")])
+    marker: str | None = None
+    limit: int = 1000
+    in_project: str | None = None  # None: all
+
+
+def select(asked: Asked) -> tuple[list[I], bool]:
+    """The page of rows, and whether more remain. Raises BadRequest: unknown marker, bad pattern."""
+    order = [SORT_COLUMNS[key].desc() if way == "desc" else SORT_COLUMNS[key].asc() for key, way in asked.sort]
+    query = I.select(I.uuid, I.name, I.tags, I.metadata).order_by(*order, I.id.desc())
+    conditions = list(asked.where)
+    if asked.in_project is not None:
+        conditions.append(I.project_id == asked.in_project)
+    if conditions:
+        query = query.where(*conditions)
+    wanted = _uuids(query, asked)
+    if asked.marker:
+        wanted = _after(wanted, asked.marker, asked, order)
+    page, more = wanted[: asked.limit], len(wanted) > asked.limit
+    by_uuid = {row.uuid: row for row in _rows(page)}
+    return [by_uuid[uuid] for uuid in page if uuid in by_uuid], more
+
+
+def _rows(uuids: list[str]) -> list[I]:
+    return list(I.select().where(I.uuid.in_(uuids))) if uuids else []
+
+
+def _uuids(query: Any, asked: Asked) -> list[str]:
+    tests: list[Callable[[Any], bool]] = []
+    if asked.name:
+        matches = _pattern("name", asked.name)
+        tests.append(lambda row: bool(matches(row.name)))
+    if asked.tags_all or asked.tags_any or asked.tags_not_all or asked.tags_not_any:
+        tests.append(lambda row: _tags_fit(set(row.tags), asked))
+    if asked.metadata:
+        tests.append(lambda row: all(row.metadata.get(key) == value for key, value in asked.metadata.items()))
+    found = [row for row in query if all(test(row) for test in tests)] if tests else list(query)
+    uuids = [row.uuid for row in found]
+    return _with_address(uuids, asked) if asked.ip or asked.ip6 else uuids
+
+
+def _tags_fit(tags: set[str], asked: Asked) -> bool:
+    return (
+        asked.tags_all <= tags
+        and (not asked.tags_any or bool(asked.tags_any & tags))
+        and (not asked.tags_not_all or not asked.tags_not_all <= tags)
+        and not (asked.tags_not_any & tags)
+    )
+
+
+def _with_address(uuids: list[str], asked: Asked) -> list[str]:
+    four = _pattern("ip", asked.ip) if asked.ip else None
+    six = _pattern("ip6", asked.ip6) if asked.ip6 else None
+    found = []
+    for start in range(0, len(uuids), 500):  # SQLite bounds the variables of one statement
+        addresses = instances.addresses_of(uuids[start : start + 500])
+        for uuid, several in addresses.items():
+            if any((four and a.version == 4 and four(a.ip)) or (six and a.version == 6 and six(a.ip)) for a in several):
+                found.append(uuid)
+    return found
+
+
+def _after(uuids: list[str], marker: str, asked: Asked, order: list[Any]) -> list[str]:
+    """What follows the marker, which may itself not pass the filters (it changed state meanwhile)."""
+    if marker in uuids:
+        return uuids[uuids.index(marker) + 1 :]
+    scope = I.select(I.uuid).order_by(*order, I.id.desc())
+    if asked.in_project is not None:
+        scope = scope.where(I.project_id == asked.in_project)
+    everything = [row.uuid for row in scope]
+    if marker not in everything:
+        raise BadRequest(f"marker [{marker}] not found")
+    later = set(everything[everything.index(marker) + 1 :])
+    return [uuid for uuid in uuids if uuid in later]
+
+
+def _pattern(name: str, text: str) -> Callable[[str], object]:
+    """A compiled search; refused when it is no pattern or one that could take for ever."""
+    if len(text) > _PATTERN_MOST:
+        raise BadRequest(f"Invalid filter {name}: a pattern has at most {_PATTERN_MOST} characters.")
+    try:
+        if _nested_repeat(_parser.parse(text), inside=False):
+            raise BadRequest(f"Invalid filter {name}: a repeat inside a repeat could take for ever.")
+        return re.compile(text, re.IGNORECASE).search
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadRequest(f"Invalid filter {name}: {text} is no regular expression ({error})") from None
+
+
+def _nested_repeat(parsed: Any, inside: bool) -> bool:
+    for operator, value in parsed:
+        repeats = operator in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and value[1] > 1
+        if repeats and inside:
+            return True
+        for part in value if isinstance(value, tuple | list) else [value]:
+            several = part if isinstance(part, list) else [part]
+            for one in several:
+                if isinstance(one, _parser.SubPattern) and _nested_repeat(one, inside or repeats):
+                    return True
+    return False

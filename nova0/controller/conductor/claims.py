@@ -1,0 +1,96 @@
+"""Claims: what a server takes on a host. The store decides: one conditional update, so that no host is
+promised twice however many conductors ask at once. All functions run inside a transaction."""
+
+from __future__ import annotations
+
+from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
+from nova0.controller.scheduler.request import Request
+from nova0.objects.flavor import Flavor
+
+
+class ClaimLost(Exception):
+    """The host no longer has room (another server took it since it was chosen), or it was disabled."""
+
+
+def claim(uuid: str, host: str, flavor: Flavor, limits: dict[str, float]) -> None:
+    """Take flavor's vCPUs, MiB and GiB on `host` within `limits` ({"vcpus", "memory_mb", "disk_gb"},
+    ratios and reservations already applied). Asked again for the same server and host: nothing more is
+    taken. Raises ClaimLost."""
+    held = ClaimRow.get_or_none(ClaimRow.instance_uuid == uuid)
+    if held is not None:
+        if held.host == host:
+            return
+        free(uuid)
+    taken = (
+        HostRow.update(
+            vcpus_used=HostRow.vcpus_used + flavor.vcpus,
+            memory_mb_used=HostRow.memory_mb_used + flavor.memory_mb,
+            disk_gb_used=HostRow.disk_gb_used + flavor.disk_gb,
+            servers=HostRow.servers + 1,
+        )
+        .where(
+            HostRow.host == host,
+            HostRow.disabled == False,  # noqa: E712 - a column
+            HostRow.vcpus_used + flavor.vcpus <= limits["vcpus"],
+            HostRow.memory_mb_used + flavor.memory_mb <= limits["memory_mb"],
+            HostRow.disk_gb_used + flavor.disk_gb <= limits["disk_gb"],
+        )
+        .execute()
+    )
+    if taken != 1:
+        raise ClaimLost(host)
+    ClaimRow.create(
+        instance_uuid=uuid, host=host, vcpus=flavor.vcpus, memory_mb=flavor.memory_mb, disk_gb=flavor.disk_gb
+    )
+
+
+def hold_to_group(request: Request, host: str) -> None:
+    """The last word on a group's policy, beside the claim itself: members placed since the choice was made
+    are seen here. Raises ClaimLost."""
+    group = request.group
+    if group is None or request.forced_host:
+        return
+    rows = ClaimRow.select(ClaimRow.host).where(ClaimRow.instance_uuid.in_(list(group.others(request.uuid))))
+    hosts = [row.host for row in rows]
+    crowded = group.policy == "anti-affinity" and hosts.count(host) >= group.most_per_host
+    apart = group.policy == "affinity" and bool(hosts) and host not in hosts
+    if crowded or apart:
+        raise ClaimLost(host)
+
+
+def free(uuid: str) -> None:
+    """Give back what the server holds, wherever; nothing held: fine."""
+    held = ClaimRow.get_or_none(ClaimRow.instance_uuid == uuid)
+    if held is None:
+        return
+    HostRow.update(
+        vcpus_used=HostRow.vcpus_used - held.vcpus,
+        memory_mb_used=HostRow.memory_mb_used - held.memory_mb,
+        disk_gb_used=HostRow.disk_gb_used - held.disk_gb,
+        servers=HostRow.servers - 1,
+    ).where(HostRow.host == held.host).execute()
+    held.delete_instance()
+
+
+def audit() -> list[str]:
+    """Make every host's sums equal to its claims, and drop claims of servers that are gone.
+    Returns a line for each correction; none is expected."""
+    corrected = []
+    for held in list(ClaimRow.select()):
+        row = InstanceRow.one("uuid", held.instance_uuid)
+        if row is None or (row.deleted_at is not None and row.host is None):
+            corrected.append(f"{held.host}: a claim of {held.instance_uuid}, which is gone, was freed")
+            free(held.instance_uuid)
+    for host in HostRow.select():
+        claims = list(ClaimRow.select().where(ClaimRow.host == host.host))
+        sums = {
+            "vcpus_used": sum(c.vcpus for c in claims),
+            "memory_mb_used": sum(c.memory_mb for c in claims),
+            "disk_gb_used": sum(c.disk_gb for c in claims),
+            "servers": len(claims),
+        }
+        wrong = {name: value for name, value in sums.items() if getattr(host, name) != value}
+        if wrong:
+            corrected.append(f"{host.host}: used values corrected to {wrong}")
+            HostRow.update(**wrong).where(HostRow.id == host.id).execute()
+    return corrected

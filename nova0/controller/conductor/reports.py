@@ -1,0 +1,93 @@
+"""What hosts tell of themselves and their guests, and what the store makes of it."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from nova0.controller.conductor import journal
+from nova0.controller.context import RequestContext
+from nova0.controller.db.base_table import new_id, now
+from nova0.controller.db.compute_tables import HostRow, InstanceRow
+from nova0.controller.db.operation_tables import OperationRow
+from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.states import PowerState, TaskState, VmState
+
+log = logging.getLogger(__name__)
+
+
+def host_reported(state: HostState) -> bool:
+    """In a transaction: keep a host's capacity; a host never seen becomes one. True if it is new."""
+    columns = {
+        "state": msgspec.to_builtins(state),
+        "vcpus": state.vcpus,
+        "memory_mb": state.memory_mb,
+        "disk_gb": state.disk_gb,
+        "updated_at": now(),
+    }
+    if HostRow.update(**columns).where(HostRow.host == state.host).execute():
+        return False
+    HostRow.create(host=state.host, **columns)
+    return True
+
+
+def compare(host: str, guests: list[GuestInfo]) -> list[str]:
+    """In a transaction: hold a host's guests against the store. Returns the uuids it must remove: those
+    deleted or placed elsewhere, unless an operation is at work on them. Power states are taken up."""
+    disowned = []
+    for guest in guests:
+        row = InstanceRow.one("uuid", guest.uuid)
+        if row is None:
+            # Rows are kept after delete: this store never knew it, and so may be the wrong or an old one.
+            log.warning("%s has a guest %s that this store never knew: it is left alone", host, guest.uuid)
+            continue
+        if row.host != host:
+            if not _busy(guest.uuid):
+                disowned.append(guest.uuid)
+            continue
+        power_reported(row, guest.power_state)
+    seen = {guest.uuid for guest in guests}
+    for row in InstanceRow.select().where(InstanceRow.host == host, InstanceRow.deleted_at.is_null()):
+        if row.uuid not in seen and row.task_state is None and not _busy(row.uuid):
+            _missing(row)
+    return disowned
+
+
+def power_reported(row: InstanceRow, power_state: int) -> None:
+    """In a transaction: a guest was found in a power state. The store's wish decides what follows: a guest
+    that stopped by itself is STOPPED; one that runs though it should not is stopped; nothing is started."""
+    if row.task_state is not None or row.deleted_at is not None or _busy(row.uuid):
+        return
+    if row.power_state != power_state:
+        InstanceRow.update(power_state=power_state).where(InstanceRow.uuid == row.uuid).execute()
+    gone = power_state in (PowerState.SHUTDOWN, PowerState.CRASHED)
+    if row.vm_state in (VmState.ACTIVE, VmState.PAUSED) and gone:
+        log.info("server %s stopped by itself on %s", row.uuid, row.host)
+        InstanceRow.update(vm_state=VmState.STOPPED, updated_at=now()).where(InstanceRow.uuid == row.uuid).execute()
+        journal.record_action("stop", row.uuid, system_context(row), finished=True)
+    elif row.vm_state == VmState.STOPPED and power_state == PowerState.RUNNING:
+        log.warning("server %s runs on %s though it should be stopped: stopping it", row.uuid, row.host)
+        InstanceRow.update(task_state=TaskState.POWERING_OFF).where(InstanceRow.uuid == row.uuid).execute()
+        journal.begin("stop", row.uuid, system_context(row), {"patience_s": 0})
+    elif row.vm_state == VmState.PAUSED and power_state == PowerState.RUNNING:
+        InstanceRow.update(vm_state=VmState.ACTIVE, updated_at=now()).where(InstanceRow.uuid == row.uuid).execute()
+    elif row.vm_state == VmState.ACTIVE and power_state == PowerState.PAUSED:
+        log.warning("server %s is paused on %s though nobody asked for it", row.uuid, row.host)
+
+
+def system_context(row: InstanceRow) -> RequestContext:
+    """The context of what the cloud does by itself, on behalf of the server's owner."""
+    return RequestContext(request_id=f"req-{new_id()}", user_id=row.user_id, project_id=row.project_id)
+
+
+def _missing(row: InstanceRow) -> None:
+    if row.vm_state in (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED) and row.power_state != PowerState.NOSTATE:
+        log.warning("server %s should be on %s, but that host has no such guest", row.uuid, row.host)
+        InstanceRow.update(power_state=PowerState.NOSTATE).where(InstanceRow.uuid == row.uuid).execute()
+
+
+def _busy(uuid: str) -> bool:
+    return (
+        OperationRow.select().where(OperationRow.subject == uuid, OperationRow.state.in_(("ready", "running"))).exists()
+    )

@@ -1,0 +1,166 @@
+"""Logging in: proof (password, token, application credential) and a scope become a token's claims."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nova0.controller.db.identity_tables import (
+    ApplicationCredentialRow,
+    DomainRow,
+    ProjectRow,
+    UserRow,
+)
+from nova0.controller.db.store import Store
+from nova0.controller.identity import passwords
+from nova0.controller.identity.tokens import LIFETIME_S, Claims, TokenInvalid, Tokens, new_audit_id, roles_of
+
+
+class LoginRefused(Exception):
+    """The proof or the scope does not hold. The message is for the log; the client is told nothing of why."""
+
+
+def log_in(store: Store, tokens: Tokens, auth: dict[str, Any]) -> Claims:
+    """Claims for `auth`, the value of that key in POST auth/tokens (checked by schema). Raises LoginRefused."""
+    methods = auth["identity"]["methods"]
+    proved: Claims | None = None
+    for method in methods:
+        found = _PROOFS[method](store, tokens, auth["identity"].get(method) or {})
+        if proved is not None and proved.user_id != found.user_id:
+            raise LoginRefused("two methods name different users")
+        proved = found
+    if proved is None:
+        raise LoginRefused("no method")
+    if proved.credential_id:
+        if auth.get("scope") and proved.methods == ["application_credential"]:
+            raise LoginRefused("an application credential has its own scope")
+        return proved
+    scope, scope_id = store.read(lambda: _scope(auth.get("scope"), proved.user_id))
+    return Claims(
+        user_id=proved.user_id,
+        methods=sorted({*methods, *proved.methods}),
+        scope=scope,
+        scope_id=scope_id,
+        issued_at=time.time(),
+        expires_at=proved.expires_at,
+        audit_ids=proved.audit_ids,
+    )
+
+
+def _fresh(user_id: str, method: str, **more: Any) -> Claims:
+    moment = time.time()
+    values: dict[str, Any] = {"scope": "", "scope_id": "", "expires_at": moment + LIFETIME_S} | more
+    return Claims(user_id=user_id, methods=[method], issued_at=moment, audit_ids=[new_audit_id()], **values)
+
+
+def _by_password(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
+    wanted = proof.get("user") or {}
+    user = store.read(lambda: find_user(wanted))
+    if not passwords.verify(user.password_hash if user else None, wanted.get("password") or ""):
+        raise LoginRefused("unknown user or wrong password")
+    if user is None or not user.enabled:
+        raise LoginRefused("the user is disabled")
+    return _fresh(user.id, "password")
+
+
+def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
+    try:
+        held = tokens.validate(proof.get("id") or "").claims
+    except TokenInvalid as error:
+        raise LoginRefused(f"token: {error}") from None
+    moment = time.time()
+    if held.credential_id:  # may not leave its scope
+        return Claims(
+            user_id=held.user_id,
+            methods=sorted({*held.methods, "token"}),
+            scope=held.scope,
+            scope_id=held.scope_id,
+            issued_at=moment,
+            expires_at=held.expires_at,
+            audit_ids=[new_audit_id(), held.audit_ids[-1]],
+            credential_id=held.credential_id,
+        )
+    return Claims(
+        user_id=held.user_id,
+        methods=held.methods,
+        scope="",
+        scope_id="",
+        issued_at=moment,
+        expires_at=held.expires_at,
+        audit_ids=[new_audit_id(), held.audit_ids[-1]],
+    )
+
+
+def _by_application_credential(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
+    def closure() -> ApplicationCredentialRow | None:
+        table = ApplicationCredentialRow
+        if proof.get("id"):
+            return table.get_or_none(table.id == proof["id"])
+        user = find_user(proof.get("user") or {})
+        return table.get_or_none(table.user_id == user.id, table.name == proof.get("name")) if user else None
+
+    row = store.read(closure)
+    if not passwords.verify(row.secret_hash if row else None, proof.get("secret") or "") or row is None:
+        raise LoginRefused("unknown application credential or wrong secret")
+    expires = time.time() + LIFETIME_S
+    if row.expires_at:
+        expires = min(expires, row.expires_at)
+    return _fresh(
+        row.user_id,
+        "application_credential",
+        scope="project",
+        scope_id=row.project_id,
+        expires_at=expires,
+        credential_id=row.id,
+    )
+
+
+_PROOFS = {
+    "password": _by_password,
+    "token": _by_token,
+    "application_credential": _by_application_credential,
+}
+
+
+def find_user(wanted: dict[str, Any]) -> UserRow | None:
+    """Inside a store closure: the user named {id} or {name, domain: {id|name}}."""
+    if wanted.get("id"):
+        return UserRow.get_or_none(UserRow.id == wanted["id"])
+    domain_id = _domain_id(wanted.get("domain") or {})
+    if not wanted.get("name") or domain_id is None:
+        return None
+    return UserRow.get_or_none(UserRow.name == wanted["name"], UserRow.domain_id == domain_id)
+
+
+def _domain_id(wanted: dict[str, Any]) -> str | None:
+    if wanted.get("id"):
+        return str(wanted["id"])
+    row = DomainRow.get_or_none(DomainRow.name == wanted.get("name"))
+    return row.id if row else None
+
+
+def _scope(wanted: Any, user_id: str) -> tuple[str, str]:
+    """(kind, id) of the scope asked for; none asked: the user's default project where it has a role there."""
+    if wanted is None:
+        user = UserRow.get_or_none(UserRow.id == user_id)
+        default = user.default_project_id if user else None
+        if default and ProjectRow.get_or_none(ProjectRow.id == default) and roles_of(user_id, "project", default):
+            return "project", default
+        return "", ""
+    if wanted == "unscoped" or "unscoped" in wanted:
+        return "", ""
+    if "system" in wanted:
+        return "system", "all"
+    if "domain" in wanted:
+        domain_id = _domain_id(wanted["domain"])
+        if domain_id is None:
+            raise LoginRefused("no such domain")
+        return "domain", domain_id
+    asked = wanted["project"]
+    if asked.get("id"):
+        return "project", asked["id"]
+    domain_id = _domain_id(asked.get("domain") or {})
+    row = ProjectRow.get_or_none(ProjectRow.name == asked.get("name"), ProjectRow.domain_id == domain_id)
+    if row is None:
+        raise LoginRefused("no such project")
+    return "project", row.id

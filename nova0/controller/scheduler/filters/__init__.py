@@ -1,0 +1,1 @@
+"""The built-in filters, each under the name the field uses."""

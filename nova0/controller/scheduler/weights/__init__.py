@@ -1,0 +1,1 @@
+"""The built-in weighers, each under the name the field uses."""

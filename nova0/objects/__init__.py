@@ -1,0 +1,5 @@
+"""The nouns that travel between controller and hosts, their states and their errors.
+
+Plain data (msgspec Structs): unknown fields of a newer sender are ignored, missing ones take their
+default, so that N-1 understands N. No behaviour that needs a store or a machine may enter.
+"""

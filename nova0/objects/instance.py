@@ -1,0 +1,45 @@
+"""A server as it travels to a host: everything needed to make and describe it, nothing of the store."""
+
+from __future__ import annotations
+
+import msgspec
+
+from nova0.objects.flavor import Flavor
+from nova0.objects.image import ImageRef
+from nova0.objects.network import Port
+
+
+class Keypair(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    public_key: str
+    type: str = "ssh"
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """`generation` grows with each decision that moves or ends it; a host refuses lower ones (Stale)."""
+
+    uuid: str
+    generation: int
+    name: str
+    hostname: str
+    project_id: str
+    user_id: str
+    flavor: Flavor
+    image: ImageRef | None
+    ports: tuple[Port, ...] = ()
+    keypair: Keypair | None = None
+    user_data: str | None = None  # base64 as the user sent it
+    config_drive: bool = False
+    metadata: dict[str, str] = {}
+    admin_password: str | None = None
+    availability_zone: str = "nova"
+    launch_index: int = 0
+    reservation_id: str = ""
+    created_at: float = 0.0  # seconds since the epoch, for show
+    number: int = 0  # the store's integer id: EC2 ids and instance-%08x names come from it
+    cluster_id: str = ""
+
+    @property
+    def domain_name(self) -> str:
+        """Name of its guest in a hypervisor: instance-0000002a."""
+        return f"instance-{self.number:08x}"

@@ -1,0 +1,74 @@
+"""What a compute host can be asked. Every call that touches an instance carries its generation."""
+
+from __future__ import annotations
+
+from nova0.mesh.surface import CONTROLLER, LONG, NORMAL, SELF, SHORT, Surface, call
+from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.instance import Instance
+from nova0.objects.network import NetworkView
+
+
+class ComputeAPI(Surface):
+    topic = "compute"
+
+    @call(timeout=LONG, allow=CONTROLLER)
+    def prepare(self, instance: Instance, networks: list[NetworkView]) -> GuestInfo:  # type: ignore[empty-body]
+        """Fetch the image, make disks, taps and the guest's definition; start nothing. Idempotent.
+
+        Progress: {"stage": "image"|"disk"|"network"|"define", "percent": 0..100}.
+        Raises Stale, NoSpace, ImageUnusable, NetworkError, DriverError."""
+
+    @call(timeout=NORMAL, allow=CONTROLLER)
+    def start(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
+        """Start a prepared or stopped guest, after asking the conductor's leave (`ConductorAPI.leave`),
+        and only within the lease granted. A running guest is left as it is.
+        Raises Stale, InstanceNotFound, LeaveRefused, DriverError."""
+
+    @call(timeout=LONG, allow=CONTROLLER)
+    def stop(self, uuid: str, generation: int, patience_s: float) -> GuestInfo:  # type: ignore[empty-body]
+        """Ask the guest to shut down (again every 10 s); after `patience_s` cut its power.
+        0 cuts at once. A stopped guest is left as it is. Raises Stale, InstanceNotFound, DriverError."""
+
+    @call(timeout=LONG, allow=CONTROLLER)
+    def reboot(self, uuid: str, generation: int, hard: bool) -> GuestInfo:  # type: ignore[empty-body]
+        """Soft: through the guest's own shutdown, falling back to hard when it does not answer.
+        Hard: power cycle from the present definition; also starts a stopped guest."""
+
+    @call(timeout=NORMAL, allow=CONTROLLER)
+    def pause(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
+        """Freeze its processors. Raises Stale, InstanceNotFound, DriverError, NotSupported."""
+
+    @call(timeout=NORMAL, allow=CONTROLLER)
+    def unpause(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
+        """Let them run on. Raises Stale, InstanceNotFound, DriverError, NotSupported."""
+
+    @call(timeout=LONG, allow=CONTROLLER)
+    def delete(self, uuid: str, generation: int) -> None:
+        """Remove guest, disks, taps, leases and metadata, and leave a tombstone at `generation`, even
+        for an instance this host never met. Idempotent. Raises Stale, DriverError."""
+
+    @call(timeout=SHORT, allow=(CONTROLLER, SELF), repeatable=True)
+    def inspect(self, uuid: str) -> GuestInfo | None:
+        """What is there, asked of the hypervisor itself; None when there is nothing."""
+
+    @call(timeout=NORMAL, allow=(CONTROLLER, SELF), repeatable=True)
+    def guests(self) -> list[GuestInfo]:  # type: ignore[empty-body]
+        """All guests of this cluster on this host."""
+
+    @call(timeout=NORMAL, allow=(CONTROLLER, SELF), repeatable=True)
+    def inventory(self) -> dict[str, list[str]]:  # type: ignore[empty-body]
+        """Everything of this cluster found on the machine, for leak checks:
+        {"guests": [uuid], "disks": [uuid], "taps": [name], "bridges": [name], "leases": [mac],
+        "rules": [port id], "metadata": [uuid]}."""
+
+    @call(timeout=SHORT, allow=(CONTROLLER, SELF), repeatable=True)
+    def host_state(self) -> HostState:  # type: ignore[empty-body]
+        """Capacity and nature, measured now."""
+
+    @call(timeout=SHORT, allow=CONTROLLER, repeatable=True)
+    def console_log(self, uuid: str, most_bytes: int) -> bytes:  # type: ignore[empty-body]
+        """The last `most_bytes` of the guest's serial log. Raises InstanceNotFound, NotSupported."""
+
+    @call(timeout=NORMAL, allow=CONTROLLER)
+    def describe_anew(self, instance: Instance) -> None:
+        """Replace what the metadata service says of the instance (name, properties changed)."""

@@ -1,0 +1,38 @@
+"""What hosts ask and tell the controller."""
+
+from __future__ import annotations
+
+from nova0.mesh.surface import HOST, NORMAL, SHORT, Surface, call, cast
+from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.instance import Instance
+from nova0.objects.network import NetworkView
+
+
+class ConductorAPI(Surface):
+    topic = "conductor"
+
+    @call(timeout=SHORT, allow=HOST, repeatable=True)
+    def leave(self, uuid: str, generation: int) -> int:  # type: ignore[empty-body]
+        """May the calling host start this instance now? Milliseconds of lease, counted by the asker
+        from before it asked. Raises LeaveRefused, Stale."""
+
+    @call(timeout=NORMAL, allow=HOST, repeatable=True)
+    def report(self, state: HostState) -> None:
+        """The calling host's capacity, at its start and whenever it changes."""
+
+    @call(timeout=NORMAL, allow=HOST, repeatable=True)
+    def instances_of(self) -> list[Instance]:  # type: ignore[empty-body]
+        """All instances the store places on the calling host, for its start and its audits."""
+
+    @call(timeout=NORMAL, allow=HOST, repeatable=True)
+    def compare(self, guests: list[GuestInfo]) -> list[str]:  # type: ignore[empty-body]
+        """Tell what guests the calling host holds; returns uuids it should remove (deleted or placed
+        elsewhere in the store). The controller takes up what differs (power states)."""
+
+    @call(timeout=NORMAL, allow=HOST, repeatable=True)
+    def networks_of(self) -> list[NetworkView]:  # type: ignore[empty-body]
+        """The views of all networks with a port on the calling host: the whole desired state."""
+
+    @cast(allow=HOST)
+    def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
+        """A guest changed by itself (shut down inside, crashed). Lost ones are caught by `compare`."""
