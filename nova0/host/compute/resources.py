@@ -1,0 +1,56 @@
+"""What this host says it can hold: the driver's measure, less what the machine keeps, with its addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from oslo_config import cfg
+
+from nova0.config import CONF, declare
+from nova0.host.virt.driver import Driver
+from nova0.objects.host import HostState
+from nova0.rpcapi.conductor import ConductorAPI
+
+declare(
+    [
+        cfg.IntOpt(
+            "reserved_host_memory_mb", default=512, min=0, help="Memory kept from servers for the machine, MiB."
+        ),
+        cfg.IntOpt("reserved_host_disk_mb", default=0, min=0, help="Disk kept from servers for the machine, MiB."),
+        cfg.IntOpt("reserved_host_cpus", default=0, min=0, help="Processors kept from servers for the machine."),
+    ]
+)
+
+
+class Resources:
+    """`notes` are the driver's words for people, sent along."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        conductor: Callable[[], ConductorAPI],
+        *,
+        address: str = "",
+        tunnel_address: str = "",
+        notes: list[str] | None = None,
+    ) -> None:
+        self._driver, self._conductor = driver, conductor
+        self._address, self._tunnel_address, self._notes = address, tunnel_address, notes or []
+
+    def state(self) -> HostState:
+        """Measured now."""
+        measured = self._driver.host_state()
+        return msgspec.structs.replace(
+            measured,
+            address=measured.address or self._address,
+            tunnel_address=measured.tunnel_address or self._tunnel_address,
+            reserved_memory_mb=measured.reserved_memory_mb or CONF.reserved_host_memory_mb,
+            reserved_disk_gb=measured.reserved_disk_gb or -(-CONF.reserved_host_disk_mb // 1024),
+            reserved_vcpus=measured.reserved_vcpus or CONF.reserved_host_cpus,
+            notes=list(dict.fromkeys([*self._notes, *measured.notes])),
+        )
+
+    def report(self) -> None:
+        """Raises the mesh's errors when the controller does not answer."""
+        self._conductor().report(self.state())

@@ -1,0 +1,215 @@
+"""Images on this host: fetched once in pieces, verified before first use, removed when long unused.
+
+Knows files and the images agent; nothing of instances, disks or hypervisors may enter.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult, Event
+
+from nova0.mesh.errors import Busy, CallTimeout, MeshError, Unreachable
+from nova0.native import offload
+from nova0.objects.errors import ImageUnusable, NoSpace
+from nova0.objects.image import ImageRef
+from nova0.rpcapi.images import PIECE, ImagesAPI
+
+LOG = logging.getLogger(__name__)
+GIB = 1024**3
+FORMATS = {"raw", "qcow2", "aki", "ari"}  # aki, ari: the field's names for a kernel and a ramdisk
+PATIENCE_S = 120.0  # with a controller that does not answer, since the last piece that came
+WATCH_S = 1.0  # who waits looks at least so often whether it is still wanted
+BETWEEN_S = 1.0  # between attempts for one piece
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+Progress = Callable[[int], None]  # percent
+
+
+class ImageCache:
+    """`directory` holds <image id> (verified) and <image id>.part (coming in). `images` gives the stub to
+    ask; `patience_s` bounds how long a silent controller is asked again."""
+
+    def __init__(
+        self, host: str, directory: Path, images: Callable[[], ImagesAPI], patience_s: float = PATIENCE_S
+    ) -> None:
+        self.host, self.directory, self._images, self._patience_s = host, directory, images, patience_s
+        self._coming: dict[str, _Download] = {}
+
+    def open(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o711)  # the hypervisor's user passes through
+
+    def fetch(self, image: ImageRef, progress: Progress = lambda percent: None) -> Path:
+        """The verified file of the image; several that want it wait for one download. `progress` is called
+        by each waiter for itself, at least every WATCH_S; what it raises ends that wait, not the download.
+        Raises ImageUnusable, NoSpace."""
+        self._check_name_and_format(image)
+        path = self.directory / image.id
+        if path.exists() and path.stat().st_size == image.size:
+            os.utime(path)  # its age counts from here
+            progress(100)
+            return path
+        coming = self._coming.get(image.id)
+        if coming is None:
+            coming = self._coming[image.id] = _Download()
+            gevent.spawn(self._bring, image, path, coming)
+        while not coming.done.ready():
+            progress(coming.percent)
+            coming.moved.wait(WATCH_S)
+        coming.done.get()
+        progress(100)
+        return path
+
+    def age(self, used: set[str], unused_s: float) -> list[str]:
+        """Remove images (and leftovers of downloads) that nobody uses and that were not asked for within
+        `unused_s`; returns what was removed."""
+        removed = []
+        for path in sorted(self.directory.iterdir()):
+            image_id = path.name.removesuffix(".part")
+            idle = image_id not in self._coming and (path.suffix == ".part" or image_id not in used)
+            try:
+                if idle and time.time() - path.stat().st_mtime > unused_s:
+                    path.unlink()
+                    removed.append(path.name)
+            except OSError as error:
+                LOG.warning("%s: image cache: %s not removed: %s", self.host, path, error)
+        return removed
+
+    def _check_name_and_format(self, image: ImageRef) -> None:
+        if not _SAFE.fullmatch(image.id):
+            raise ImageUnusable(f"{self.host}: image id {image.id!r} cannot name a file: register it under another id")
+        if image.disk_format not in FORMATS:
+            raise ImageUnusable(
+                f"{self.host}: image {image.name} has disk format {image.disk_format}, which this host cannot boot: "
+                f"convert it to qcow2 or raw (qemu-img convert) and upload that"
+            )
+
+    def _bring(self, image: ImageRef, path: Path, coming: _Download) -> None:
+        """The download's own greenlet: nobody who waits can take it from the others."""
+        try:
+            self._download(image, path, coming)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                error = self._no_space(image, image.size)
+            elif not isinstance(error, MeshError):
+                LOG.exception("%s: image %s: download failed", self.host, image.id)
+                error = ImageUnusable(f"{self.host}: image {image.name}: {error}: check {self.directory}, ask again")
+            coming.done.set_exception(error)
+        else:
+            coming.done.set(None)
+        finally:
+            del self._coming[image.id]
+            coming.moved.set()
+
+    def _download(self, image: ImageRef, path: Path, coming: _Download) -> None:
+        part = path.with_name(path.name + ".part")
+        have = part.stat().st_size if part.exists() else 0
+        if have > image.size:
+            part.unlink()
+            have = 0
+        resumed = have > 0
+        self._check_space(image, have)
+        images, digest = self._images(), hashlib.sha512()
+        if have:
+            offload(_hash_file, part, digest)
+        with open(part, "ab") as file:
+            while have < image.size:
+                piece = self._piece(images, image, have)
+                offload(_append, file, piece, digest)
+                have += len(piece)
+                coming.tell(100 * have // image.size)
+            offload(_flush, file)
+        if digest.hexdigest() != image.sha512.lower():
+            part.unlink()
+            if resumed:  # what an earlier run left may itself be the damage (a power cut)
+                return self._download(image, path, coming)
+            raise ImageUnusable(
+                f"{self.host}: image {image.name} ({image.id}) arrived with another checksum than it was stored "
+                "with: upload it again; the bad copy is removed here"
+            )
+        self._check_content(image, part)
+        os.replace(part, path)
+
+    def _piece(self, images: ImagesAPI, image: ImageRef, offset: int) -> bytes:
+        give_up = time.monotonic() + self._patience_s
+        while True:
+            try:
+                piece = images.read(image.id, offset, min(PIECE, image.size - offset))
+            except (Unreachable, CallTimeout, Busy) as error:
+                if time.monotonic() >= give_up:
+                    raise ImageUnusable(
+                        f"{self.host}: image {image.name}: stopped after {offset} of {image.size} bytes: {error}; "
+                        "what came is kept and continued at the next attempt"
+                    ) from error
+                gevent.sleep(BETWEEN_S)
+                continue
+            if not piece or len(piece) > image.size - offset:
+                raise ImageUnusable(
+                    f"{self.host}: image {image.name}: asked for bytes from {offset} of {image.size}, got "
+                    f"{len(piece)}: its file on the controller is damaged: upload it again"
+                )
+            return piece
+
+    def _check_space(self, image: ImageRef, have: int) -> None:
+        if shutil.disk_usage(self.directory).free < image.size - have:
+            raise self._no_space(image, image.size - have)
+
+    def _no_space(self, image: ImageRef, needed: int) -> NoSpace:
+        free = shutil.disk_usage(self.directory).free
+        return NoSpace(
+            f"{self.host}: no space for image {image.name} (needs {needed / GIB:.1f} GiB, "
+            f"{free / GIB:.1f} free in {self.directory}): free space or set image_cache_dir"
+        )
+
+    def _check_content(self, image: ImageRef, part: Path) -> None:
+        """A qcow2 that names other files would let a guest read this host's."""
+        if image.disk_format != "qcow2":
+            return
+        with open(part, "rb") as file:
+            head = file.read(80)
+        version = int.from_bytes(head[4:8], "big")
+        backing = int.from_bytes(head[8:16], "big")
+        external = version >= 3 and int.from_bytes(head[72:80], "big") & 4
+        if head[:4] != b"QFI\xfb" or backing or external:
+            part.unlink()
+            what = "is no qcow2 file" if head[:4] != b"QFI\xfb" else "names another file as its content"
+            raise ImageUnusable(f"{self.host}: image {image.name} {what}: flatten it with qemu-img convert -O qcow2")
+
+
+class _Download:
+    """One image coming in."""
+
+    def __init__(self) -> None:
+        self.done, self.moved, self.percent = AsyncResult(), Event(), 0
+
+    def tell(self, percent: int) -> None:
+        if percent != self.percent:
+            self.percent = percent
+            self.moved.set()
+            self.moved.clear()
+
+
+def _hash_file(path: Path, digest: Any) -> None:
+    with open(path, "rb") as file:
+        while block := file.read(PIECE):
+            digest.update(block)
+
+
+def _append(file: Any, piece: bytes, digest: Any) -> None:
+    file.write(piece)
+    digest.update(piece)
+
+
+def _flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,188 @@
+"""A DHCP server per network for this host's own guests: dnsmasq, told each MAC and its address.
+
+It outlives nova0's processes; found again by its configuration file. It never guesses: a MAC that is
+not listed gets no answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from nova0.host.network.bridge import METADATA
+from nova0.host.network.findings import PATH
+from nova0.objects.errors import NetworkError
+from nova0.objects.network import NetworkView
+
+LEASE_TIME = "24h"
+STOP_S = 5.0
+
+
+class Dhcp:
+    """One network's dnsmasq, its files in `directory` (the network's own)."""
+
+    def __init__(self, host: str, directory: Path) -> None:
+        self.host, self.directory = host, directory.absolute()
+        self._config, self._hosts = self.directory / "dnsmasq.conf", self.directory / "dhcp-hosts"
+        self._leases, self._pid = self.directory / "leases", self.directory / "dnsmasq.pid"
+
+    def serve(self, view: NetworkView) -> None:
+        """Serve exactly the view's ports. A changed host list is re-read (SIGHUP); a changed configuration,
+        or a lease of a guest that is gone, needs a new process. Raises NetworkError with dnsmasq's words."""
+        if not view.dhcp:
+            self.stop()
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o755)
+        config, hosts = _config(view, self), _hosts(view)
+        running = self.pid()
+        stale = self._stale_leases({port.mac.lower() for port in view.ports})
+        if running is not None and not stale and _text(self._config) == config:
+            if _text(self._hosts) != hosts:
+                self._hosts.write_text(hosts)
+                os.kill(running, signal.SIGHUP)
+            return
+        self.end()
+        self._drop_leases(stale)
+        self._config.write_text(config)
+        self._hosts.write_text(hosts)
+        self._start()
+
+    def tend(self) -> bool:
+        """Start it again if it died; returns whether it had."""
+        if not self._config.exists() or self.pid() is not None:
+            return False
+        self._start()
+        return True
+
+    def pid(self) -> int | None:
+        """Its process, if alive and really this network's."""
+        try:
+            pid = int(self._pid.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if f"--conf-file={self._config}".encode() in words else None
+
+    def end(self) -> None:
+        """Stop the process; files stay."""
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while self.pid() is not None:
+            if time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                deadline += STOP_S
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Stop the process and forget all it knew."""
+        self.end()
+        for path in (self._config, self._hosts, self._leases, self._pid):
+            path.unlink(missing_ok=True)
+
+    def macs(self) -> list[str]:
+        """Who it would serve or has served: listed hosts and leases."""
+        listed = {line.split(",")[0] for line in (_text(self._hosts) or "").splitlines() if line}
+        return sorted(listed | set(self._leased()))
+
+    def _leased(self) -> dict[str, str]:
+        """MAC -> its line."""
+        lines = (_text(self._leases) or "").splitlines()
+        return {line.split()[1].lower(): line for line in lines if len(line.split()) >= 4}
+
+    def _stale_leases(self, macs: set[str]) -> set[str]:
+        return set(self._leased()) - macs
+
+    def _drop_leases(self, macs: set[str]) -> None:
+        if macs:
+            kept = [line for mac, line in self._leased().items() if mac not in macs]
+            self._leases.write_text("".join(f"{line}\n" for line in kept))
+
+    def _start(self) -> None:
+        program = shutil.which("dnsmasq", path=PATH)
+        if program is None:
+            raise NetworkError(f"{self.host}: no dnsmasq here: install dnsmasq-base")
+        done = subprocess.run(
+            [program, f"--conf-file={self._config}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+        if done.returncode:
+            words = " ".join(done.stderr.split())[-300:]
+            raise NetworkError(f"{self.host}: starting the DHCP server of {self.directory.name}: {words}")
+
+    def user(self) -> str:
+        """Whom dnsmasq runs as: nobody, where nobody can read the files it re-reads; else root."""
+        for place in (self.directory, *self.directory.parents):
+            if place.exists() and not place.stat().st_mode & 0o001:
+                return "root"
+        return "nobody"
+
+
+def _hosts(view: NetworkView) -> str:
+    lines = []
+    for port in sorted(view.ports, key=lambda port: port.ip):
+        name = f",{port.hostname}" if port.hostname else ""
+        lines.append(f"{port.mac.lower()},{port.ip}{name},{LEASE_TIME}\n")
+    return "".join(lines)
+
+
+def _config(view: NetworkView, dhcp: Dhcp) -> str:
+    net = ipaddress.ip_network(view.cidr)
+    via = view.gateway or "0.0.0.0"  # noqa: S104  in option 121: on this link
+    routes = [f"{METADATA}/32", via]
+    if view.gateway:
+        routes += ["0.0.0.0/0", view.gateway]
+    lines = [
+        f"interface={view.bridge}",
+        "except-interface=lo",
+        "bind-dynamic",
+        "port=0",  # DHCP only: guests are told of real DNS servers
+        "no-ping",
+        "dhcp-authoritative",
+        f"user={dhcp.user()}",
+        f"pid-file={dhcp._pid}",
+        f"dhcp-leasefile={dhcp._leases}",
+        f"dhcp-hostsfile={dhcp._hosts}",
+        "log-facility=/dev/null",
+        f"dhcp-range={net.network_address},static,{net.netmask},{LEASE_TIME}",
+        f"dhcp-lease-max={max(16, net.num_addresses)}",
+        f"dhcp-option=option:classless-static-route,{','.join(routes)}",
+        f"dhcp-option=option:mtu,{view.mtu}",
+        f"dhcp-option=option:router{',' + view.gateway if view.gateway else ''}",
+    ]
+    if not view.gateway:  # no address of the network on the bridge for dnsmasq to find the range by
+        lines.append(f"shared-network={view.bridge},{net.network_address}")
+    servers = list(view.dns) or (resolvers() if view.gateway else [])
+    lines.append(f"dhcp-option=option:dns-server{''.join(',' + server for server in servers)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def resolvers() -> list[str]:
+    """This machine's own DNS servers, as far as guests can reach them (IPv4, not loopback)."""
+    for place in (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf")):
+        words = [line.split() for line in (_text(place) or "").splitlines() if line.startswith("nameserver ")]
+        found = [line[1] for line in words if len(line) > 1 and ":" not in line[1] and not line[1].startswith("127.")]
+        if found:
+            return found
+    return []
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None

@@ -1,0 +1,170 @@
+"""A libvirtd of our own, for machines without systemd and without a running one.
+
+It lives in a mount namespace where libvirt's fixed directories are those below `state_dir`/libvirt, so
+it shares nothing with a libvirtd of the machine. It outlives nova0's processes, as guests do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+from nova0.objects.errors import DriverError
+
+START_S = 30.0  # a cold capability cache takes about 8 s
+STOP_S = 10.0
+MOST_SOCKET_PATH = 107  # bytes the kernel takes for a UNIX socket's path
+
+QEMU_CONF = """user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+"""
+
+LIBVIRTD_CONF = """host_uuid = "{host_uuid}"
+unix_sock_group = "root"
+unix_sock_rw_perms = "0700"
+auth_unix_rw = "none"
+auth_unix_ro = "none"
+listen_tls = 0
+listen_tcp = 0
+log_outputs = "3:file:{log}"
+"""
+
+# directory below state_dir/libvirt -> where libvirtd looks for it
+PLACES = {
+    "run": "/run/libvirt",
+    "lib": "/var/lib/libvirt",
+    "log": "/var/log/libvirt",
+    "cache": "/var/cache/libvirt",
+    "etc": "/etc/libvirt",
+}
+
+_ENTER = """set -e
+home=$1; shift
+mount --make-rprivate /
+while [ "$1" != -- ]; do mkdir -p "$2"; mount --bind "$home/$1" "$2"; shift 2; done
+shift
+if [ -e "$home/no-kvm" ] && [ -e /dev/kvm ]; then
+  mount --bind "$home/no-kvm" /dev/kvm
+  mount -o remount,bind,ro /dev/kvm
+fi
+mkdir -p /run/lock
+exec "$@"
+"""
+
+
+class OwnDaemon:
+    """`home` is `state_dir`/libvirt. Starting what runs and stopping what does not are fine. With
+    `without_kvm` set before its start the daemon sees no /dev/kvm: where KVM does not answer, libvirt's first
+    look at its emulators is twice as quick, and nothing there can wait for it."""
+
+    def __init__(self, host: str, state_dir: Path) -> None:
+        self.host, self.home = host, (state_dir / "libvirt").absolute()
+        self.socket = self.home / "run" / "libvirt-sock"
+        self._pid_file = self.home / "libvirtd.pid"
+        self.without_kvm = False
+
+    @property
+    def uri(self) -> str:
+        return f"qemu+unix:///system?socket={self.socket}"
+
+    def pid(self) -> int | None:
+        """Its process, if it is really ours and alive."""
+        try:
+            pid = int(self._pid_file.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            alive = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid if alive and str(self.home / "libvirtd.conf").encode() in words else None
+
+    def start(self) -> None:
+        """Start it unless it runs; returns when its socket answers. Raises DriverError with the remedy."""
+        if self.pid() is not None and self.socket.exists():
+            return
+        self._check()
+        self._write_files()
+        program = shutil.which("libvirtd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "libvirtd"
+        binds = [word for name, place in PLACES.items() for word in (name, place)]
+        daemon = [program, "-f", str(self.home / "libvirtd.conf"), "-p", str(self._pid_file)]
+        with (self.home / "log" / "start.log").open("wb") as said:
+            child = subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", _ENTER, "sh", str(self.home), *binds, "--", *daemon],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                cwd="/",
+            )
+        deadline = time.monotonic() + START_S
+        while not (self.pid() and self._answers()):
+            if child.poll() is not None or time.monotonic() > deadline:
+                words = (self.home / "log" / "start.log").read_text(errors="replace").strip()[-300:]
+                raise DriverError(
+                    f"{self.host}: nova0's own libvirtd does not come up: {words or 'it says nothing'}: "
+                    f"see {self.home}/log, or start the machine's libvirtd and set libvirt.connection_uri"
+                )
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        """Its socket takes connections: the file is there a moment earlier."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self.socket))
+            except OSError:
+                return False
+        return True
+
+    def stop(self) -> None:
+        """End the daemon; guests run on (cut their power before, where they must go)."""
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while self.pid() is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                deadline += STOP_S
+            time.sleep(0.02)
+
+    def _check(self) -> None:
+        if os.geteuid() != 0:
+            raise DriverError(
+                f"{self.host}: no libvirtd answers and only root can start one: run as root, or start libvirtd "
+                "and add this user to the group libvirt"
+            )
+        for program, package in (("libvirtd", "libvirt-daemon-system"), ("unshare", "util-linux")):
+            if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+                raise DriverError(f"{self.host}: no {program} here: install {package}")
+        if len(str(self.socket).encode()) > MOST_SOCKET_PATH:
+            raise DriverError(f"{self.host}: {self.socket} is too long for a socket: set a shorter state_path")
+
+    def _write_files(self) -> None:
+        for name in PLACES:
+            (self.home / name).mkdir(parents=True, exist_ok=True)
+        for name in ("qemu", "nwfilter", "hooks"):
+            (self.home / "etc" / name).mkdir(exist_ok=True)
+        (self.home / "etc" / "qemu.conf").write_text(QEMU_CONF)
+        identity = self.home / "host_uuid"  # stable and unlike any other daemon's on this machine
+        if not identity.exists():
+            identity.write_text(str(uuid.uuid4()))
+        settings = LIBVIRTD_CONF.format(host_uuid=identity.read_text().strip(), log=self.home / "log" / "libvirtd.log")
+        (self.home / "libvirtd.conf").write_text(settings)
+        hidden = self.home / "no-kvm"  # bound over the device read-only: not even root may write to it
+        if self.without_kvm:
+            hidden.touch()
+        else:
+            hidden.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)

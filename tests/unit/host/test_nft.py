@@ -1,0 +1,109 @@
+"""Security rules as nft text: what each rule of the API becomes, and that nft itself takes the whole."""
+
+import os
+import subprocess
+
+import pytest
+
+from nova0.host.network import nft
+from nova0.objects.network import NetworkView, Port, Rule
+
+pytestmark = pytest.mark.covers("S301")
+
+
+def allowed(**values: object) -> list[str]:
+    """The lines a port with this one rule gets, without the closing drop."""
+    rule = Rule(**{"direction": "ingress", **values})
+    lines = nft._allowances(port(rule), str(values.get("direction", "ingress")))
+    assert lines[-1] == "drop"
+    return lines[:-1]
+
+
+def port(*rules: Rule, last: int = 5, **more: object) -> Port:
+    values = dict(
+        id=f"0a1b2c3d-0000-0000-0000-0000000000{last:02d}",
+        network_id="n",
+        network_name="net",
+        instance_uuid="i",
+        mac=f"fa:16:3e:00:00:{last:02d}",
+        ip=f"10.0.0.{last}",
+        prefix_length=24,
+        rules=rules,
+    )
+    return Port(**{**values, **more})
+
+
+def view(*ports: Port, **more: object) -> NetworkView:
+    values = dict(
+        id="11111111-2222",
+        name="net",
+        revision=1,
+        vni=7,
+        cidr="10.0.0.0/24",
+        gateway="10.0.0.1",
+        gateway_mac="fa:16:3e:00:ff:01",
+        mtu=1400,
+        ports=ports,
+    )
+    return NetworkView(**{**values, **more})
+
+
+def test_without_rules_everything_is_dropped():
+    assert nft._allowances(port(), "ingress") == ["drop"]
+
+
+@pytest.mark.parametrize(
+    "rule, line",
+    [
+        (dict(), "return"),
+        (dict(protocol="tcp"), "ip protocol 6 return"),
+        (dict(protocol="tcp", port_min=22, port_max=22), "tcp dport 22 return"),
+        (dict(protocol="17", port_min=1, port_max=99), "udp dport 1-99 return"),
+        (dict(protocol="icmp"), "ip protocol icmp return"),
+        (dict(protocol="icmp", port_min=8, port_max=0), "icmp type 8 icmp code 0 return"),
+        (dict(protocol="vrrp"), "ip protocol 112 return"),
+        (dict(protocol="47"), "ip protocol 47 return"),
+        (dict(any_remote=False, remotes=("10.0.0.7",)), "ip saddr { 10.0.0.7/32 } return"),
+        (dict(direction="egress", any_remote=False, remotes=("10.0.0.7",)), "ip daddr { 10.0.0.7/32 } return"),
+        (dict(any_remote=False, remotes=("10.0.0.0/8", "10.1.0.0/16")), "ip saddr { 10.0.0.0/8 } return"),
+    ],
+)
+def test_a_rule_becomes_one_line(rule, line):
+    assert allowed(**rule) == [line]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        dict(ethertype="IPv6"),
+        dict(any_remote=False, remotes=()),
+        dict(any_remote=False, remotes=("fd00::/8",)),
+        dict(protocol="no-such-protocol"),
+    ],
+)
+def test_a_rule_that_matches_nothing_here_opens_nothing(rule):
+    assert allowed(**rule) == []
+
+
+def test_tables_carry_the_clusters_name_and_nothing_carried_means_no_tables():
+    assert nft.table_name("C1a5-e2f0") == "nova0_c1a5e2f0"
+    text = nft.ruleset("c1a5e2f0", [], 8775)
+    assert "delete table ip nova0_c1a5e2f0" in text and "chain" not in text
+
+
+@pytest.mark.root
+def test_nft_takes_the_whole_text_with_every_kind_of_rule():
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    kinds = [dict(), dict(protocol="tcp", port_min=22, port_max=80), dict(protocol="icmp", port_min=8, port_max=0)]
+    kinds += [
+        dict(any_remote=False, remotes=("10.0.0.7", "10.2.0.0/16")),
+        dict(protocol="gre"),
+        dict(direction="egress"),
+    ]
+    ports = [port(*(Rule(**{"direction": "ingress", **kind}) for kind in kinds)), port(last=6, port_security=False)]
+    views = [view(*ports), view(id="33333333-4444", gateway=None, cidr="10.9.0.0/24")]
+    done = subprocess.run(
+        ["unshare", "-n", "nft", "-f", "-"], input=nft.ruleset("c1a5e2f0", views, 8775), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
