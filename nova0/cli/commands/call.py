@@ -1,0 +1,35 @@
+"""Call a method of an agent and print its answer.
+
+Values are JSON where they parse as such, else text. Who may call what is checked by the agent: from a
+host's own command line you are a member, on your own machine also `self`.
+
+Example:
+    $ nova0 call compute@lab1 inspect uuid=0d1c...
+    $ nova0 call compute@lab1 host_state --json
+"""
+
+import argparse
+
+JSON = True
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("agent", metavar="AGENT", help="TOPIC@HOST, HOST/PROCESS, or TOPIC for the least loaded one")
+    parser.add_argument("method", metavar="METHOD", help="see `nova0 agents describe`")
+    parser.add_argument("arguments", nargs="*", metavar="key=value", help="its arguments")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="wait at most this long (default 60)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from nova0.cli import mesh_door
+    from nova0.cli.output import show_json
+
+    agent = mesh_door.agent_name(args.agent)
+    values = mesh_door.arguments(args.arguments)
+    with mesh_door.local_node(args) as node:
+        answer = node.call(agent, args.method, values, timeout_s=args.timeout)
+    if args.json or isinstance(answer, dict | list):
+        show_json(answer)
+    elif answer is not None:
+        print(answer)
+    return 0

@@ -1,0 +1,40 @@
+"""Join this machine to a cluster with a token, and start its agents.
+
+The token comes from `nova0 up` or `nova0 token` on the controller. Nothing secret is sent before the
+controller has proved that it is the one the token names.
+
+Example:
+    $ sudo nova0 join lQGsYzc4... --daemon
+    this host is up after 1.9 s: `nova0 agents` shows who is there
+"""
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("token", metavar="TOKEN", help="as printed by `nova0 token`")
+    parser.add_argument("--daemon", action="store_true", help="return when ready and keep running")
+    parser.add_argument("--host", metavar="NAME", help="name of this machine in the cluster (default: its host name)")
+    parser.add_argument("--driver", metavar="NAME", help="libvirt, fake, auto (default) or package.module:Class")
+    parser.add_argument("--fake", action="store_true", help="pretend servers: needs neither root nor libvirt")
+
+
+def run(args: argparse.Namespace) -> int:
+    import time
+    from pathlib import Path
+
+    from nova0.cli import bring_up, membership, processes, role, settings
+    from nova0.cli.failure import Failure
+    from nova0.cli.role import Role
+
+    began = time.monotonic()
+    conf = settings.load(args, {"host": args.host})
+    state_path = Path(conf.state_path)
+    if processes.holder(state_path, "up") is not None:
+        raise Failure("nova0 is up here already: `nova0 down` first, with --purge to leave its cluster")
+    role.make_state(state_path)
+    environment = {"NOVA0_HOST": args.host, "NOVA0_COMPUTE_DRIVER": "fake" if args.fake else args.driver}
+    this = Role(runs=["host"], environment={name: value for name, value in environment.items() if value})
+    membership.join(args.token)
+    role.save(state_path, this)
+    return bring_up.run(this, state_path, daemon=args.daemon, seeding=False, began=began)

@@ -1,0 +1,38 @@
+"""Tokens and joining for the commands: what the mesh does, said in this machine's terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nova0.cli import processes
+from nova0.cli.failure import Failure
+
+LIFETIME_S = 3600.0
+
+
+def mint(
+    state_path: Path,
+    *,
+    uses: int = 1,
+    lifetime_s: float = LIFETIME_S,
+    host: str | None = None,
+    roles: tuple[str, ...] = ("host",),
+) -> str:
+    """A new join token, good at this controller. Failure elsewhere or while the controller is down."""
+    from nova0.agents import bundles
+    from nova0.mesh import joining
+
+    facts = processes.facts(state_path, "controller")
+    if facts is None:
+        raise Failure("no controller runs here: mint tokens on the controller (`nova0 agents` shows where it is)")
+    settings = bundles.mesh_settings("controller", ("controller",))
+    settings.door_port = int(facts["door_port"])
+    return joining.mint_token(settings, uses=uses, lifetime_s=lifetime_s, host=host, roles=roles)
+
+
+def join(token: str) -> None:
+    """Make this machine a member under its host name. Raises JoinRefused or Unreachable, with the remedy."""
+    from nova0.agents import bundles
+    from nova0.mesh import joining
+
+    joining.join(bundles.mesh_settings("host", ("host",)), token)

@@ -1,0 +1,60 @@
+"""The systemd unit that brings this machine's role up at boot."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from nova0.cli.failure import Failure
+
+PATH = Path("/etc/systemd/system/nova0.service")
+
+
+def text(program: str = "/usr/local/bin/nova0") -> str:
+    """The unit. Guests, their DHCP servers and our own libvirtd outlive it: KillMode=process."""
+    return f"""\
+# Brings up what this machine is in its nova0 cluster. Written by `nova0 enable`.
+[Unit]
+Description=nova0 compute cloud
+Wants=network-online.target
+After=network-online.target libvirtd.service
+
+[Service]
+ExecStart={program} up
+KillMode=process
+Restart=on-failure
+RestartSec=2
+LimitNOFILE=65536
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def runs_systemd() -> bool:
+    """True where systemd is the init that runs, not merely installed."""
+    return Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
+
+
+def enable(program: str) -> None:
+    """Write the unit and enable it. Raises Failure with what systemctl said."""
+    try:
+        PATH.write_text(text(program))
+    except OSError as error:
+        raise Failure(f"{PATH}: {error.strerror}: run it with sudo") from error
+    _systemctl("daemon-reload")
+    _systemctl("enable", PATH.name)
+
+
+def disable() -> None:
+    """Take the unit away."""
+    if runs_systemd():
+        _systemctl("disable", PATH.name)
+    PATH.unlink(missing_ok=True)
+
+
+def _systemctl(*words: str) -> None:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise Failure(f"systemctl {' '.join(words)}: {done.stderr.strip() or done.returncode}")

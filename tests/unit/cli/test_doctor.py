@@ -1,0 +1,72 @@
+"""The doctor: what it sees of a machine, and that each fault comes with a remedy."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from nova0.cli.checks import BLOCKS, OK, WARNING, Look, links, packages, room
+from nova0.cli.main import main
+
+
+def of(findings, subject):
+    return next(finding for finding in findings if finding.subject == subject)
+
+
+def test_every_fault_has_a_remedy(tmp_path):
+    look = Look(tmp_path / "state", root=tmp_path, path=str(tmp_path))
+    (tmp_path / "proc").mkdir()
+    findings = [*packages.check(look), *links.check(look), *room.check(look)]
+    for finding in findings:
+        assert finding.level in (OK, WARNING, BLOCKS)
+        assert finding.level == OK or finding.remedy, finding
+
+
+def test_missing_programs_block_and_name_their_package(tmp_path):
+    findings = packages.check(Look(tmp_path, path=str(tmp_path)))
+    assert of(findings, "dnsmasq").level == BLOCKS and "dnsmasq-base" in of(findings, "dnsmasq").remedy
+
+
+def test_the_fake_driver_wants_no_packages(tmp_path):
+    assert all(finding.level == OK for finding in packages.check(Look(tmp_path, path=str(tmp_path), fake=True)))
+
+
+def test_a_taken_port_blocks_unless_it_is_ours(tmp_path):
+    (tmp_path / "proc").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        look = Look(tmp_path, root=tmp_path, port=port)
+        assert of(room.check(look), "API port").level == BLOCKS
+        look.running = True
+        assert all(finding.subject != "API port" for finding in room.check(look))
+
+
+@pytest.mark.parametrize(("setting", "level"), [("1", WARNING), ("0", OK), (None, OK)])
+def test_br_netfilter_is_seen(tmp_path, setting, level):
+    if setting is not None:
+        path = tmp_path / "proc/sys/net/bridge/bridge-nf-call-iptables"
+        path.parent.mkdir(parents=True)
+        path.write_text(setting + "\n")
+    assert of(links.check(Look(tmp_path, root=tmp_path)), "br_netfilter").level == level
+
+
+def test_a_full_disk_blocks(monkeypatch, tmp_path):
+    import shutil
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
+    finding = room.disk(tmp_path)
+    assert finding.level == BLOCKS and "state_path" in finding.remedy
+
+
+def test_the_command_exits_1_only_when_something_blocks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NOVA0_STATE_PATH", str(tmp_path))
+    code = main(["doctor", "--fake", "--json"])
+    findings = json.loads(capsys.readouterr().out)
+    assert code == int(any(finding["level"] == BLOCKS for finding in findings))
+    assert {"disk", "clock", "multicast"} <= {finding["subject"] for finding in findings}
+    assert list(Path(tmp_path).iterdir()) == []  # it changed nothing
