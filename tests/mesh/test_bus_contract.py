@@ -89,6 +89,7 @@ def test_a_topic_reaches_any_member_and_topic_at_host_only_that_one(three):
 
 
 @pytest.mark.covers("S208", "S201")
+@pytest.mark.design("T1", "T3")
 def test_work_for_a_topic_goes_to_the_least_loaded_and_survives_one_worker(three):
     first = gevent.spawn(three.paint("lab1").slow, 1.0)
     three.agents["lab1"].started.wait(5)
@@ -101,18 +102,21 @@ def test_work_for_a_topic_goes_to_the_least_loaded_and_survives_one_worker(three
 
 
 @pytest.mark.covers("S201")
+@pytest.mark.design("T2")
 def test_equals_share_the_work(three):
     seen = [three.paint().where() for _ in range(60)]
     assert min(seen.count("lab1"), seen.count("lab2")) >= 10
 
 
 @pytest.mark.covers("S194", "S197", "S199")
+@pytest.mark.design("C1")
 def test_many_calls_at_once_each_get_their_own_answer(three):
     calls = [gevent.spawn(three.paint(("lab1", "lab2")[n % 2]).add, n, n) for n in range(200)]
     assert [g.get(timeout=20) for g in calls] == [2 * n for n in range(200)]
 
 
 @pytest.mark.covers("S195", "S200", "S203", "S070")
+@pytest.mark.design("K1")
 def test_a_cast_reaches_every_listener_of_the_topic(three):
     assert three.paint().colour("blue") is None
     for agent in three.agents.values():
@@ -120,6 +124,7 @@ def test_a_cast_reaches_every_listener_of_the_topic(three):
 
 
 @pytest.mark.covers("S193")
+@pytest.mark.design("K2")
 def test_a_cast_to_topic_at_host_is_heard_only_there(three):
     three.paint("lab1").colour("green")
     assert three.agents["lab1"].painted.wait(5)
@@ -160,6 +165,7 @@ def test_there_is_no_caller_outside_of_a_call(three):
         three.controller.caller()
 
 
+@pytest.mark.design("C13")
 def test_errors_cross_with_their_class_or_their_name(three):
     with pytest.raises(OutOfPaint) as caught:
         three.paint("lab1").fail("own")
@@ -188,6 +194,7 @@ def test_a_stub_refuses_what_the_signature_does_not_have(three):
 
 
 @pytest.mark.covers("S202")
+@pytest.mark.design("C1", "C4")
 def test_a_call_ends_with_a_time_out_and_leaves_nothing_behind(three):
     with pytest.raises(CallTimeout, match="lab1"):
         three.paint("lab1", timeout_s=0.2).slow(1)
@@ -195,11 +202,13 @@ def test_a_call_ends_with_a_time_out_and_leaves_nothing_behind(three):
 
 
 @pytest.mark.covers("S202")
+@pytest.mark.design("C2")
 def test_nobody_there_is_said_at_once(three):
     with pytest.raises(Unreachable), gevent.Timeout(2, AssertionError("must not wait")):
         three.paint("lab9").add(1)
 
 
+@pytest.mark.design("C4", "C6", "C7")
 def test_the_same_request_id_runs_once_and_answers_twice(three):
     assert three.paint("lab1", request_id="req-1").count("x") == 1
     assert three.paint("lab1", request_id="req-1").count("x") == 1
@@ -209,18 +218,21 @@ def test_the_same_request_id_runs_once_and_answers_twice(three):
 
 
 @pytest.mark.covers("S205")
+@pytest.mark.design("C5")
 def test_asking_again_while_it_runs_joins_the_same_execution(three):
     both = [gevent.spawn(three.paint("lab1", request_id="req-2").slow, 0.4) for _ in range(2)]
     assert [g.get(timeout=5) for g in both] == ["done", "done"]
     assert three.paint("lab1", request_id="req-2").slow(0.4) == "done"
 
 
+@pytest.mark.design("C11")
 def test_an_acknowledged_answer_is_forgotten(three):
     assert three.paint("lab1", request_id="req-3").count("z") == 1
     three.controller.acknowledge(["req-3"])
     until(lambda: three.paint("lab1", request_id="req-3").count("z") == 2, what="the record is dropped")
 
 
+@pytest.mark.design("C17")
 def test_progress_reaches_the_caller_before_the_answer(three):
     seen = []
     assert three.paint("lab1", on_progress=seen.append).slow(0.4) == "done"

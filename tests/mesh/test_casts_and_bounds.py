@@ -62,6 +62,7 @@ def pair(tmp_path):
     cluster.close()
 
 
+@pytest.mark.design("K4")
 def test_a_hole_in_the_numbers_calls_on_gap(pair):
     main, host, agent = pair
     gaps = []
@@ -73,6 +74,7 @@ def test_a_hole_in_the_numbers_calls_on_gap(pair):
     assert agent.heard == [1, 3]
 
 
+@pytest.mark.design("K5")
 def test_the_loss_of_the_last_cast_is_seen_by_the_next_beats(pair):
     main, host, _ = pair
     gaps = []
@@ -84,6 +86,7 @@ def test_the_loss_of_the_last_cast_is_seen_by_the_next_beats(pair):
     assert len(gaps) == 1, "said once"
 
 
+@pytest.mark.design("K3")
 def test_casts_keep_their_order(pair):
     main, _, agent = pair
     for number in range(500):
@@ -94,6 +97,7 @@ def test_casts_keep_their_order(pair):
     assert agent.heard == list(range(500))
 
 
+@pytest.mark.design("C3", "B1")
 def test_over_the_bound_of_calls_at_work_there_is_busy_and_nothing_is_started(pair):
     main, host, _ = pair
     agent = host.offers.agents["paint"]
@@ -106,6 +110,7 @@ def test_over_the_bound_of_calls_at_work_there_is_busy_and_nothing_is_started(pa
     assert main.stub(PaintAPI, "lab1").count("x") == 1
 
 
+@pytest.mark.design("B2")
 def test_over_the_bound_of_waiting_calls_the_caller_itself_says_busy(pair):
     main, host, _ = pair
     main.offer(PaintAgent(main))
@@ -116,6 +121,7 @@ def test_over_the_bound_of_waiting_calls_the_caller_itself_says_busy(pair):
     assert len(refused) == 22 and sum(g.successful() for g in calls) == 8
 
 
+@pytest.mark.design("C14")
 def test_a_failure_inside_a_method_is_not_taken_for_the_link_s(pair):
     main, _, _ = pair
     with pytest.raises(RemoteError, match="the store"):
@@ -139,6 +145,7 @@ def test_protocols_too_far_apart_say_which_side_to_upgrade(pair, monkeypatch):
 
 
 @pytest.mark.covers("S206")
+@pytest.mark.design("C12")
 def test_a_broken_link_is_mended_and_the_call_in_flight_answered(pair):
     main, _, _ = pair
     asked = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 1.0)
@@ -197,6 +204,7 @@ def test_a_node_that_was_held_itself_judges_nobody():
     assert 4.0 < at - 130.0 < 5.0
 
 
+@pytest.mark.design("C18")
 def test_stopping_ends_every_call_that_waits_and_opens_nothing_more(pair):
     main, host, _ = pair
     waiting = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 5.0)

@@ -89,6 +89,7 @@ def test_a_full_disk_starts_nothing_and_loses_nothing(open_journal, monkeypatch)
     assert not again.begin("b", b"1", "m")[1]
 
 
+@pytest.mark.design("B3")
 def test_it_is_bounded_and_says_busy(open_journal, monkeypatch):
     monkeypatch.setattr(journals, "MOST", 3)
     journal = open_journal()
@@ -100,6 +101,7 @@ def test_it_is_bounded_and_says_busy(open_journal, monkeypatch):
     assert journal.begin("more", b"1", "m")[1]
 
 
+@pytest.mark.design("B4")
 def test_it_does_not_grow_for_ever(open_journal, tmp_path, monkeypatch):
     monkeypatch.setattr(journals, "REWRITE_BYTES", 20_000)
     journal = open_journal()

@@ -82,6 +82,7 @@ def test_a_clean_end_says_goodbye_at_once(lab):
 
 
 @pytest.mark.covers("S206", "S205")
+@pytest.mark.design("C9")
 def test_an_effect_whose_end_was_not_recorded_is_never_run_again(lab):
     settings = lab.member("lab1")
     lab1 = lab.process(settings).ready()
@@ -99,6 +100,7 @@ def test_an_effect_whose_end_was_not_recorded_is_never_run_again(lab):
 
 
 @pytest.mark.covers("S191", "S205", "S206")
+@pytest.mark.design("C8")
 def test_a_recorded_answer_survives_the_callee(lab):
     settings = lab.member("lab1")
     lab1 = lab.process(settings).ready()
@@ -114,6 +116,7 @@ def test_a_recorded_answer_survives_the_callee(lab):
 @pytest.mark.parametrize(
     ("point", "expected"), [("mesh.intent.written", "unknown"), ("mesh.answer.before", 1), ("mesh.answer.after", 1)]
 )
+@pytest.mark.design("C10")
 def test_a_crash_around_the_answer_runs_nothing_twice(lab, point, expected):
     settings = lab.member("lab1")
     lab.process(settings, NOVA0_CRASH_AT=point).ready()
@@ -130,6 +133,7 @@ def test_a_crash_around_the_answer_runs_nothing_twice(lab, point, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.design("C16")
 def test_a_call_that_waits_for_a_dead_peer_ends(lab):
     lab1 = lab.process(lab.member("lab1")).ready()
     until(lambda: status(lab.main, "lab1/host") == Status.UP, 3)
@@ -141,6 +145,7 @@ def test_a_call_that_waits_for_a_dead_peer_ends(lab):
 
 
 @pytest.mark.slow
+@pytest.mark.design("C15")
 def test_long_work_outlives_the_silence_a_caller_tolerates(lab):
     """`slow` is of class LONG, 10 s of silence; here 2 s, kept alive by the callee's working beats."""
     from nova0.mesh.surface import Timeout
