@@ -20,7 +20,7 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.bus import Caller
 from nova0.mesh.codec import decode, encode, wire_form
-from nova0.mesh.driven import Driven, Pool
+from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.errors import BadArguments, Busy, Incompatible, JoinRefused, MeshError, Unreachable
 from nova0.mesh.journal import Journal
 from nova0.mesh.keys import CurvePair, key_text
@@ -111,7 +111,7 @@ class Answering:
 
     def close(self) -> None:
         self._beating.kill(block=False)
-        self._driven.close(300)
+        self._driven.close(FAREWELL_MS)
 
     # messages (in the hub)
 

@@ -17,7 +17,7 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.bus import Caller
 from nova0.mesh.door import bracket
-from nova0.mesh.driven import Driven, Pool
+from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.offers import Offers
 from nova0.mesh.roster import Peer, Roster
@@ -149,7 +149,7 @@ class Casting:
     def close(self) -> None:
         for closing in (*self._subs.values(), *self._mouths.values(), self._pub, self._ear):
             if closing is not None:
-                closing.close(200)
+                closing.close(FAREWELL_MS)
         self._subs.clear()
         self._mouths.clear()
 

@@ -20,6 +20,7 @@ from nova0.mesh.wire import encode
 
 LOG = logging.getLogger(__name__)
 BUDGET = 256  # messages per turn, then others run
+FAREWELL_MS = 1000  # last words of a closing socket may wait so long for a busy machine
 RETRY_S = 0.005  # a ROUTER says "writable" while one of its peers is not: ask again by the clock
 Heard = Callable[[bytes, zmq.Frame], None]
 

@@ -21,7 +21,7 @@ from gevent.hub import Waiter
 from nova0.mesh import wire
 from nova0.mesh.certificate import Chain
 from nova0.mesh.door import AskCert, AskHello, Knock, bracket
-from nova0.mesh.driven import Driven
+from nova0.mesh.driven import FAREWELL_MS, Driven
 from nova0.mesh.errors import Busy, CallTimeout, Incompatible, JoinRefused, MeshError, Unreachable, from_wire
 from nova0.mesh.keys import CurvePair
 from nova0.mesh.monitor import Dialled
@@ -122,7 +122,7 @@ class Link:
         if self._keeper is not None:
             self._keeper.kill(block=False)
             self._keeper = None
-        self._drop("stopped", linger_ms=200)
+        self._drop("stopped", linger_ms=FAREWELL_MS)
 
     def say(self, message: Any) -> bool:
         """Send what needs no answer; False where the link is not up or the peer too slow."""

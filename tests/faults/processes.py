@@ -249,6 +249,7 @@ class Cloud:
 
 def until(true: Callable[[], Any], timeout_s: float, what: str) -> Any:
     """Wait for a truthy value; it is looked for again and again, so that no fixed pause decides."""
+    timeout_s *= 3  # named is what an idle machine needs with room to spare; a busy one is no fault
     deadline = time.monotonic() + timeout_s
     while not (value := true()):
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"

@@ -95,7 +95,7 @@ def test_work_for_a_topic_goes_to_the_least_loaded_and_survives_one_worker(three
     three.agents["lab1"].started.wait(5)
     until(lambda: any(m.host == "lab1" and m.load for m in three.controller.members()), 3, "load of lab1 seen")
     assert {three.paint().where() for _ in range(4)} == {"lab2"}
-    assert first.get(timeout=5) == "done"
+    assert first.get(timeout=30) == "done"
     three.one.stop()
     until(lambda: all(m.status != Status.UP for m in three.controller.members() if m.host == "lab1"), 5)
     assert {three.paint().where() for _ in range(4)} == {"lab2"}
@@ -112,7 +112,7 @@ def test_equals_share_the_work(three):
 @pytest.mark.design("C1")
 def test_many_calls_at_once_each_get_their_own_answer(three):
     calls = [gevent.spawn(three.paint(("lab1", "lab2")[n % 2]).add, n, n) for n in range(200)]
-    assert [g.get(timeout=20) for g in calls] == [2 * n for n in range(200)]
+    assert [g.get(timeout=30) for g in calls] == [2 * n for n in range(200)]
 
 
 @pytest.mark.covers("S195", "S200", "S203", "S070")
@@ -204,7 +204,7 @@ def test_a_call_ends_with_a_time_out_and_leaves_nothing_behind(three):
 @pytest.mark.covers("S202")
 @pytest.mark.design("C2")
 def test_nobody_there_is_said_at_once(three):
-    with pytest.raises(Unreachable), gevent.Timeout(2, AssertionError("must not wait")):
+    with pytest.raises(Unreachable), gevent.Timeout(10, AssertionError("must not wait")):
         three.paint("lab9").add(1)
 
 
@@ -221,7 +221,7 @@ def test_the_same_request_id_runs_once_and_answers_twice(three):
 @pytest.mark.design("C5")
 def test_asking_again_while_it_runs_joins_the_same_execution(three):
     both = [gevent.spawn(three.paint("lab1", request_id="req-2").slow, 0.4) for _ in range(2)]
-    assert [g.get(timeout=5) for g in both] == ["done", "done"]
+    assert [g.get(timeout=30) for g in both] == ["done", "done"]
     assert three.paint("lab1", request_id="req-2").slow(0.4) == "done"
 
 

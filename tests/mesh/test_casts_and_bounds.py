@@ -106,7 +106,7 @@ def test_over_the_bound_of_calls_at_work_there_is_busy_and_nothing_is_started(pa
     with pytest.raises(Busy, match="lab1"):
         main.stub(PaintAPI, "lab1").count("x")
     assert agent.counts == {}
-    assert [g.get(timeout=5) for g in calls] == ["done"] * 4
+    assert [g.get(timeout=30) for g in calls] == ["done"] * 4
     assert main.stub(PaintAPI, "lab1").count("x") == 1
 
 
@@ -151,7 +151,7 @@ def test_a_broken_link_is_mended_and_the_call_in_flight_answered(pair):
     asked = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 1.0)
     gevent.sleep(0.3)
     main.roster.peers["lab1/host"].link._broken("cut by the test", False)
-    assert asked.get(timeout=5) == "done"
+    assert asked.get(timeout=30) == "done"
 
 
 def test_a_seed_finds_a_member_whose_address_changed(tmp_path):
@@ -210,7 +210,7 @@ def test_stopping_ends_every_call_that_waits_and_opens_nothing_more(pair):
     waiting = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 5.0)
     until(lambda: host.answering.running == 1, 3)
     main.stop()
-    with pytest.raises(CallTimeout), gevent.Timeout(2, AssertionError("hangs")):
+    with pytest.raises(CallTimeout), gevent.Timeout(20, AssertionError("hangs")):
         waiting.get()
     with pytest.raises(Unreachable):
         main.stub(PaintAPI, "lab1").where()

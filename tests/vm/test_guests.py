@@ -105,7 +105,7 @@ def test_guests_outlive_the_driver_and_the_daemon_and_are_found_again(lab):
     pid = driver.connection.daemon.pid()
     with lab.two.host.inside():
         os.kill(pid, 9)
-        with gevent.Timeout(30):
+        with gevent.Timeout(90):
             assert driver.find(lab.two.uuid).power_state == PowerState.RUNNING
     assert driver.connection.daemon.pid() != pid
     assert ssh(lab.two.host, lab.key, lab.two.port.ip, "echo alive").strip() == "alive"
@@ -118,7 +118,7 @@ def test_a_guest_obeys_the_power_button_keeps_its_files_and_its_host_key(lab):
     ssh(guest.host, lab.key, guest.port.ip, "echo kept >/root/file; sync")
     before = ssh(guest.host, lab.key, guest.port.ip, "dropbearkey -y -f /etc/dropbear/ed25519 | grep ^ssh")
     guest.driver.shut_down(guest.uuid)
-    with gevent.Timeout(30):
+    with gevent.Timeout(90):
         while guest.driver.find(guest.uuid).power_state != PowerState.SHUTDOWN or not heard:
             gevent.sleep(0.05)
     assert [(event.uuid, event.kind) for event in heard] == [(guest.uuid, "stopped")]

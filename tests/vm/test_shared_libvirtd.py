@@ -112,7 +112,7 @@ def test_a_guest_that_was_started_runs_and_reaches_its_login_line_small_and_soon
     log = wait_for(driver, made.uuid, "login:")
     seconds = float(log.split("up after ")[1].split()[0])
     print(f"login line after {seconds} s of the guest's own time")
-    assert seconds < 12  # about 3 on an idle machine; the promise is held by the benchmark
+    assert seconds < 60  # about 3 on an idle machine; the promise is held by the benchmark
 
 
 def test_a_sweep_takes_our_guests_and_leaves_the_daemon_that_was_there(driver, theirs, host, tiny_image):

@@ -211,6 +211,7 @@ class Cloud:
 
     def until(self, true: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         """Wait until `true()` is truthy; looks after every commit, so no fixed pause decides."""
+        timeout_s *= 3  # a busy machine is no fault
         with gevent.Timeout(timeout_s, AssertionError(f"not within {timeout_s} s")):
             while not (value := true()):
                 gevent.sleep(0.005)

