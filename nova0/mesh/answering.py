@@ -21,7 +21,7 @@ from nova0.mesh import wire
 from nova0.mesh.bus import Caller
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
-from nova0.mesh.errors import BadArguments, Busy, Incompatible, JoinRefused, MeshError, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, JoinRefused, MeshError, Unreachable
 from nova0.mesh.journal import Journal
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.offers import Offered, Offers
@@ -149,12 +149,6 @@ class Answering:
             key = hello.card.key
             if key_text(key) != user:
                 raise JoinRefused(f"{hello.card.node}: greets with another key than it speaks with")
-            if hello.lowest > wire.HIGHEST or hello.highest < wire.LOWEST:
-                older = hello.card.node if hello.highest < wire.LOWEST else self._here
-                raise Incompatible(
-                    f"{self._here} speaks protocol {wire.LOWEST} to {wire.HIGHEST}, {hello.card.node} "
-                    f"{hello.lowest} to {hello.highest}: upgrade nova0 on {older}"
-                )
             peer, welcome = self._home.greet(key, address, hello)
         except MeshError as error:
             self._refusals.note(address, error.message)

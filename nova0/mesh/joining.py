@@ -11,11 +11,11 @@ from nova0.mesh import identity, keys, tokens
 from nova0.mesh.addresses import own_address, parse_seed, remembered_ports
 from nova0.mesh.certificate import verify
 from nova0.mesh.door import AskCert, AskJoin, Knock, Shown
-from nova0.mesh.errors import JoinRefused, MeshError, Unreachable
+from nova0.mesh.errors import Incompatible, JoinRefused, MeshError, Unreachable
 from nova0.mesh.keys import write_public
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.tokens import FileTokenBook, Seed, TokenBook
-from nova0.mesh.wire import MAX_MEMBERS, Seen, encode
+from nova0.mesh.wire import MAX_MEMBERS, Seen, apart, common_protocol, encode
 
 
 def mint_token(
@@ -96,6 +96,8 @@ def _ask(
         theirs, _ = verify(shown.chain, told.cluster)
         if theirs.key != key or "controller" not in theirs.roles:
             raise JoinRefused(f"{address}:{port} is no controller of this cluster; nothing secret was sent to it")
+        if not common_protocol(settings.speaks, shown.card.speaks):
+            raise Incompatible(apart(settings.node, settings.speaks, shown.card.node, shown.card.speaks))
         try:
             return knock.ask(AskJoin(told.token_id, told.secret, settings.host))
         except JoinRefused:

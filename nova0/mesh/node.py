@@ -221,14 +221,13 @@ class Node:
         topics = tuple(dict.fromkeys((*self.settings.topics, *self.offers.topics)))
         return wire.Card(
             self.node, self.roles(), topics, self.address, rpc, door, pub, ear,
-            self.pair.public, nova0.__version__, self.boot, self._serial,
+            self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks,
         )  # fmt: skip
 
     def hello(self) -> wire.Hello:
         s = self.settings
         return wire.Hello(
-            wire.LOWEST,
-            wire.HIGHEST,
+            *s.speaks,
             self.identity.cluster,
             self.card(),
             self.roster.tombs,
@@ -242,20 +241,20 @@ class Node:
             raise Incompatible(f"{self.node}: {hello.card.node} belongs to another cluster")
         self._same_store(hello.card, hello.store_id)
         peer = self.gatekeeper.met(key, address, hello.card)
+        self._agree(peer, (hello.lowest, hello.highest))
         self.roster.heard(peer, hello.card.boot)
         link = self.link(peer)
         if peer.watched and not link.up:
             link.hurry()
         s = self.settings
-        welcome = wire.Welcome(
-            min(hello.highest, wire.HIGHEST), self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen()
-        )
+        welcome = wire.Welcome(peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen())
         return peer, welcome
 
     def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None:
         """Our Hello was answered: the link is up."""
         if not self._running:
             raise Unreachable(f"{self.node}: stopping")
+        self._agree(peer, (welcome.protocol, welcome.protocol))
         self._same_store(welcome.card, welcome.store_id)
         assert peer.chain is not None
         self.roster.prove(peer.chain, welcome.card, peer.card.key, peer.card.address)
@@ -330,6 +329,15 @@ class Node:
         signal = self.casting.cast(topic, method, body, request_id or uuid.uuid4().hex, context or {}, plain)
         self.casting.deliver(self.node, self.host, self.roles(), topic, signal)
 
+    def _agree(self, peer: Peer, theirs: tuple[int, int]) -> None:
+        """The protocol both speak. Raises Incompatible, which `nova0 agents` then shows."""
+        mine = self.settings.speaks
+        protocol = wire.common_protocol(mine, theirs)
+        if not protocol:
+            peer.detail = wire.apart(self.node, mine, peer.node, theirs)
+            raise Incompatible(peer.detail)
+        peer.protocol = protocol
+
     def _same_store(self, card: wire.Card, store_id: str) -> None:
         mine = self.settings.store_id
         if mine and store_id and mine != store_id:
@@ -366,6 +374,7 @@ class Node:
             status=Status.UP if self._running else Status.LEFT,
             beat_age_s=0.0,
             load=self.answering.running if self._running else 0,
+            protocol=card.speaks[1],
         )
 
     def _bind(self) -> None:

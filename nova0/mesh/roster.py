@@ -18,7 +18,7 @@ from nova0.mesh.bus import Member, Status
 from nova0.mesh.certificate import Certificate, Chain
 from nova0.mesh.errors import Busy, JoinRefused
 from nova0.mesh.identity import Identity
-from nova0.mesh.wire import Card, Seen, Tombs
+from nova0.mesh.wire import LOWEST, Card, Seen, Tombs
 
 if TYPE_CHECKING:
     from nova0.mesh.link import Link
@@ -47,6 +47,7 @@ class Peer:
         "load",
         "numbers",
         "probed_at",
+        "protocol",
         "roles",
         "status",
         "suspect_at",
@@ -67,6 +68,7 @@ class Peer:
         self.claimed_by = ""
         self.detail = ""
         self.load = 0
+        self.protocol = LOWEST  # what both speak, as agreed at the last greeting: new messages need >= 2
         self.boot = card.boot
         self.left_boot = -1
         self.beat = -1  # number of the last one
@@ -280,6 +282,7 @@ def member_of(peer: Peer) -> Member:
         beat_age_s=peer.age_s(),
         load=peer.load,
         detail=detail,
+        protocol=peer.card.speaks[1],
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nova0.mesh.wire import HIGHEST, LOWEST
+
 DOOR_PORT = 7740  # where a controller's door is looked for when `--join HOST` names no port
 
 
@@ -45,6 +47,8 @@ class MeshSettings:
 
     socket_path: str = ""  # UNIX socket for this machine's command line; "": none
     socket_group: str = "nova0"
+
+    speaks: tuple[int, int] = (LOWEST, HIGHEST)  # protocol versions; narrowed only to act as an older node
 
     store_id: str = ""  # controllers: identity of the store behind them
     commit_mark: Callable[[], int] = field(default=lambda: 0)

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-LOWEST, HIGHEST = 1, 1  # protocol versions this code speaks
+# Protocol versions this code speaks. A peer of an older one cannot read a frame with a tag it does not
+# know: what is new in 2 is sent only to a peer whose `protocol` (roster.Peer) is at least 2.
+LOWEST, HIGHEST = 1, 2
 MAX_FRAME_BYTES = 8 << 20  # libzmq cuts a peer that sends more; larger things are streams
 MAX_DOOR_BYTES = 4096  # at the door anybody may speak, so little
 MAX_MEMBERS = 4096  # cards taken from one message
@@ -36,6 +38,7 @@ class Card(Struct, array_like=True, frozen=True):
     version: str
     boot: int  # grows with every start of this process
     serial: int = 0  # grows with every change of the card within one boot
+    speaks: tuple[int, int] = (1, 1)  # lowest and highest protocol; the first version did not say
 
     @property
     def host(self) -> str:
@@ -186,6 +189,19 @@ class Told(Struct, array_like=True, tag=23):
 
 
 Signal = Beat | Cast | Left | Told
+
+
+def common_protocol(mine: tuple[int, int], theirs: tuple[int, int]) -> int:
+    """The highest protocol both (lowest, highest) ranges hold; 0: none."""
+    highest = min(mine[1], theirs[1])
+    return highest if highest >= max(mine[0], theirs[0]) else 0
+
+
+def apart(me: str, mine: tuple[int, int], other: str, theirs: tuple[int, int]) -> str:
+    """What is said when there is none: who speaks what, and which side to upgrade."""
+    older = other if theirs[1] < mine[0] else me
+    return f"{me} speaks protocol {mine[0]} to {mine[1]}, {other} {theirs[0]} to {theirs[1]}: upgrade nova0 on {older}"
+
 
 encode = msgspec.msgpack.Encoder().encode
 _frame = msgspec.msgpack.Decoder(list[Message]).decode

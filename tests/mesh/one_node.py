@@ -12,6 +12,7 @@ import sys  # noqa: E402
 import gevent  # noqa: E402
 from contract import PaintAgent  # noqa: E402
 
+from nova0.mesh import wire  # noqa: E402
 from nova0.mesh.node import Node  # noqa: E402
 from nova0.mesh.settings import MeshSettings  # noqa: E402
 
@@ -24,9 +25,22 @@ class Slow(PaintAgent):
         return super().count(label)
 
 
+def act_as_protocol_1():
+    """Read what the first version read: a frame with a later tag is garbage, a later signal too."""
+    from msgspec.msgpack import Decoder
+
+    w = wire
+    old = w.Hello | w.Welcome | w.Refused | w.Call | w.Answer | w.Failure | w.Working | w.Progress
+    old |= w.Acknowledge | w.Ping | w.Pong | w.Goodbye
+    w._frame = Decoder(list[old]).decode
+    w._signal = Decoder(w.Beat | w.Cast | w.Left | w.Told).decode
+
+
 def main():
     logging.basicConfig(level="INFO", stream=sys.stderr)
     settings = json.loads(sys.argv[1])
+    if settings["speaks"] == [1, 1]:
+        act_as_protocol_1()
     node = Node(MeshSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
     node.offer(Slow(node))
     node.start()

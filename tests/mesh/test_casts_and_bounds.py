@@ -129,13 +129,9 @@ def test_a_failure_inside_a_method_is_not_taken_for_the_link_s(pair):
 
 
 @pytest.mark.covers("S212")
-def test_protocols_too_far_apart_say_which_side_to_upgrade(pair, monkeypatch):
+def test_protocols_too_far_apart_say_which_side_to_upgrade(pair):
     main, _host, _ = pair
-    monkeypatch.setattr(wire, "LOWEST", 5)
-    monkeypatch.setattr(wire, "HIGHEST", 6)
-    hello = main.hello()
-    monkeypatch.undo()
-    monkeypatch.setattr(main, "hello", lambda: hello)
+    main.settings.speaks = (5, 6)
     link = main.roster.peers["lab1/host"].link
     link._broken("test", False)
     until(lambda: isinstance(link.fatal, Incompatible), 3)

@@ -4,9 +4,11 @@ Works on any member, also while the controller is down. `nova0 agents describe` 
 
 Example:
     $ nova0 agents
-    NODE             STATUS  ROLES       TOPICS            ADDRESS          VERSION  BEAT   DETAIL
-    lab1/controller  up      controller  conductor images  10.0.0.11:40123  0.1.0    0.4 s
-    lab2/host        down    host        compute network   10.0.0.12:40551  0.1.0    9.2 s  stopped, says lab1
+    NODE             STATUS  ROLES       TOPICS            ADDRESS          VERSION     BEAT   DETAIL
+    lab1/controller  up      controller  conductor images  10.0.0.11:40123  0.2.0 (p2)  0.4 s
+    lab2/host        down    host        compute network   10.0.0.12:40551  0.1.0 (p1)  9.2 s  stopped, says lab1
+
+VERSION is nova0's and, as p1 or p2, the newest protocol the node speaks: one behind still works.
 """
 
 import argparse
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
                 " ".join(member["roles"]),
                 " ".join(member["topics"]),
                 member["address"],
-                member["version"],
+                f"{member['version']} (p{member['protocol']})",
                 age(member["beat_age_s"]),
                 member.get("detail") or "",
             ]
