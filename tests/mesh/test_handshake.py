@@ -27,11 +27,12 @@ def member(node, of):
 
 
 @pytest.mark.covers("S212")
+@pytest.mark.design("V2")
 def test_a_node_of_the_protocol_before_works_and_is_sent_nothing_it_cannot_read(lab):
     old = lab.process(lab.member("lab1", speaks=(1, 1))).ready()
     new = lab.process(lab.member("lab2")).ready()
-    until(lambda: all((m := member(lab.main, p.node)) and m.status is Status.UP for p in (old, new)), 15)
-    until(lambda: lab.main.roster.peers["lab2/host"].protocol == HIGHEST, 15, "agreed at the greeting")
+    until(lambda: all((m := member(lab.main, p.node)) and m.status is Status.UP for p in (old, new)), 20)
+    until(lambda: lab.main.roster.peers["lab2/host"].protocol == HIGHEST, 20, "agreed at the greeting")
     assert lab.main.roster.peers["lab1/host"].protocol == 1
     assert (member(lab.main, "lab1/host").protocol, member(lab.main, "lab2/host").protocol) == (1, HIGHEST)
     paint = lab.main.stub(PaintAPI, "lab1")
@@ -40,25 +41,27 @@ def test_a_node_of_the_protocol_before_works_and_is_sent_nothing_it_cannot_read(
     giving_up = gevent.spawn(lab.main.stub(PaintAPI, "lab1", timeout_s=0.5).count, "2")
     giving_up.join()
     killed = gevent.spawn(lab.main.stub(PaintAPI, "lab1").count, "2")
-    until(lambda: old.lines.count("count begins") >= 3, 15, "both were started there")
+    until(lambda: old.lines.count("count begins") >= 3, 20, "both were started there")
     killed.kill()
-    until(lambda: old.lines.count("count ends") >= 3, 15, "both ran to their end")
+    until(lambda: old.lines.count("count ends") >= 3, 20, "both ran to their end")
     assert paint.where() == "lab1"
     assert "garbage" not in old.log() and "not a frame" not in old.log()
 
 
+@pytest.mark.design("V3")
 @pytest.mark.parametrize("speaks, older", [((HIGHEST + 1, HIGHEST + 1), "lab0/controller"), ((0, 0), "lab1/host")])
 def test_an_incompatible_node_is_refused_and_both_sides_say_which_to_upgrade(lab, speaks, older):
     settings = lab.member("lab1")
     settings.speaks = speaks
     other = lab.process(settings).ready()
     told = f"upgrade nova0 on {older}"
-    until(lambda: (m := member(lab.main, other.node)) and told in m.detail, 15, "`nova0 agents` says so")
-    until(lambda: told in other.log(), 15, "so does the other's log")
+    until(lambda: (m := member(lab.main, other.node)) and told in m.detail, 20, "`nova0 agents` says so")
+    until(lambda: told in other.log(), 20, "so does the other's log")
     with pytest.raises(Incompatible, match=told):
         lab.main.stub(PaintAPI, "lab1").where()
 
 
+@pytest.mark.design("V4")
 def test_a_newcomer_too_far_apart_does_not_use_up_its_token(lab):
     token = lab.token()
     with pytest.raises(Incompatible, match="upgrade nova0 on lab0/controller"):
@@ -66,6 +69,7 @@ def test_a_newcomer_too_far_apart_does_not_use_up_its_token(lab):
     join(lab.settings("lab1"), token)
 
 
+@pytest.mark.design("V1")
 def test_the_highest_protocol_that_both_speak_is_taken():
     assert common_protocol((LOWEST, HIGHEST), (1, 1)) == 1
     assert common_protocol((1, 2), (2, 3)) == 2
