@@ -41,7 +41,14 @@ setup(
     ],
     extras_require={
         "libvirt": ["libvirt-python>=9"],
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-rerunfailures>=14", "hypothesis>=6", "tempest==47.0.0"],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-rerunfailures>=14",
+            "hypothesis>=6",
+            "atheris>=3; sys_platform == 'linux'",
+            "tempest==47.0.0",
+        ],
         "lint": ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.1", "types-requests", "types-PyYAML"],
     },
     entry_points={

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from nova0.mesh.errors import JoinRefused
 from nova0.mesh.keys import public_of
+from nova0.mesh.wire import BROKEN
 
 MAX_SIGNED_BYTES = 2048
 FORMAT = 1
@@ -85,11 +86,10 @@ def verify(chain: Chain, cluster: bytes, known: SignerSet | None = None) -> tupl
 
     `known`: the signer set on disk; a signer it no longer has is refused.
     """
-    check(cluster, "signers", chain.signers)
+    signers = read_signers(chain.signers, cluster)
     try:
-        signers = _read_signers(chain.signers.body)
         certificate = _read_certificate(chain.certificate.body)
-    except msgspec.MsgspecError as error:
+    except BROKEN as error:  # read before its signature can be checked: it names its signer
         raise JoinRefused(f"certificate cannot be read: {error}") from None
     if signers.cluster != cluster or certificate.cluster != cluster:
         raise JoinRefused("certificate of another cluster")
@@ -121,5 +121,9 @@ def issue(
 
 
 def read_signers(signed: Signed, cluster: bytes) -> SignerSet:
+    """Raises JoinRefused unless the cluster's root signed it and it can be read."""
     check(cluster, "signers", signed)
-    return _read_signers(signed.body)
+    try:
+        return _read_signers(signed.body)
+    except BROKEN as error:
+        raise JoinRefused(f"signers cannot be read: {error}") from None

@@ -70,7 +70,7 @@ class MethodCodec:
         """The result in its declared type. Raises RemoteError where the answer is something else."""
         try:
             return self._result.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RemoteError(f"{self.row.name}: the answer is not what its signature says: {error}") from None
 
 

@@ -44,10 +44,14 @@ def to_wire(error: BaseException) -> dict[str, Any]:
 def from_wire(body: dict[str, Any]) -> Exception:
     """The exception to raise at the caller for what `to_wire` made."""
     kind, message = str(body.get("kind", "RemoteError")), str(body.get("message", ""))
-    data = body.get("data") or {}
+    told = body.get("data")
+    data = {k: v for k, v in told.items() if isinstance(k, str)} if isinstance(told, dict) else {}
     known = _KINDS.get(kind)
     if known is not None:
-        return known(message, **data)
+        try:
+            return known(message, **data)
+        except TypeError:  # a peer's data need not fit the class
+            return known(message)
     return RemoteError(message, remote_kind=kind)
 
 

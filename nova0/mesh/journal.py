@@ -22,6 +22,7 @@ from nova0.crashpoints import crash_point
 from nova0.mesh.codec import wire_form
 from nova0.mesh.errors import BadArguments, Busy, OutcomeUnknown
 from nova0.mesh.keys import write_secret
+from nova0.mesh.wire import BROKEN
 from nova0.native import Job, Worker
 
 LOG = logging.getLogger(__name__)
@@ -173,8 +174,13 @@ class Journal:
             if len(body) < size or crc32(body) != check:
                 LOG.warning("%s: journal %s ends torn at byte %d, as after a power cut", self._node, self._path, at)
                 break
+            try:
+                entry = _decode(body)
+            except BROKEN:  # zeros, where the file grew and its blocks were never written, have a right sum
+                LOG.warning("%s: journal %s cannot be read from byte %d on", self._node, self._path, at)
+                break
             at += 8 + size
-            self._apply(_decode(body))
+            self._apply(entry)
         for request_id, record in list(self._records.items()):
             if record.intent.at < oldest:
                 del self._records[request_id]

@@ -16,9 +16,9 @@ import msgspec
 from nova0.mesh import keys
 from nova0.mesh.bus import Member, Status
 from nova0.mesh.certificate import Certificate, Chain
-from nova0.mesh.errors import Busy, JoinRefused
+from nova0.mesh.errors import Busy, JoinRefused, MeshError
 from nova0.mesh.identity import Identity
-from nova0.mesh.wire import LOWEST, Card, Seen, Tombs
+from nova0.mesh.wire import BROKEN, LOWEST, Card, Seen, Tombs
 
 if TYPE_CHECKING:
     from nova0.mesh.link import Link
@@ -129,7 +129,7 @@ class Roster:
 
     def hint(self, card: Card, *, listed: bool = False) -> Peer | None:
         """Somebody says this node exists. Never replaces what is proven; at most another address to try."""
-        if card.node == self._node or len(card.key) != 32 or "/" not in card.node:
+        if card.node == self._node or len(card.key) != 32 or not _is_name(card.node):
             return None
         peer = self.peers.get(card.node)
         if peer is None:
@@ -164,6 +164,8 @@ class Roster:
             raise JoinRefused(f"{card.node}: its certificate is for another key than the one it speaks with")
         if certificate.host != card.host:
             raise JoinRefused(f"{card.node}: its certificate is for host {certificate.host}")
+        if not _is_name(card.node):  # it becomes a file's name here
+            raise JoinRefused(f"{card.host}: calls its process {card.process!r}, which is no name")
         other = next((c for c in self._keys.values() if c.host == certificate.host and c.key != key), None)
         if other is not None and other.serial >= certificate.serial:
             raise JoinRefused(f"{card.host}: another key holds that name; put the old one out first")
@@ -232,7 +234,7 @@ class Roster:
                 if card.node != self._node:
                     peer = self.prove(chain, card, card.key)
                     peer.boot = card.boot
-            except (msgspec.MsgspecError, JoinRefused, OSError) as error:
+            except (*BROKEN, MeshError, OSError) as error:
                 LOG.warning("%s: %s is left out: %s", self._node, path, error)
         self._dirty.clear()
 
@@ -283,6 +285,14 @@ def member_of(peer: Peer) -> Member:
         load=peer.load,
         detail=detail,
         protocol=peer.card.speaks[1],
+    )
+
+
+def _is_name(node: str) -> bool:
+    """host/process, each short and without anything that means something in a path."""
+    host, slash, process = node.partition("/")
+    return bool(slash) and all(
+        0 < len(part) <= 64 and part.isprintable() and not set(part) & set("/~ ") for part in (host, process)
     )
 
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from nova0.mesh.errors import JoinRefused
 from nova0.mesh.keys import write_secret
+from nova0.mesh.wire import BROKEN
 
 MAX_TOKENS = 1000
 
@@ -49,7 +50,7 @@ def parse(text: str) -> Token:
     try:
         raw = base64.urlsafe_b64decode(text.strip() + "=" * (-len(text.strip()) % 4))
         token = msgspec.msgpack.decode(raw, type=Token)
-    except (ValueError, msgspec.MsgspecError):
+    except BROKEN:
         raise JoinRefused("that is not a join token: copy the whole line printed by `nova0 token`") from None
     if token.format != 1 or len(token.cluster) != 32 or not token.seeds:
         raise JoinRefused("this join token is of a newer format: upgrade nova0 on this machine")

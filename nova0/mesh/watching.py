@@ -292,7 +292,7 @@ class Watching:
                 card = msgspec.msgpack.decode(path.read_bytes(), type=wire.Card)
                 if card.host == node.host and card.node != node.node:
                     node.roster.prove(node.chain(), card, node.pair.public)
-            except (OSError, msgspec.MsgspecError, MeshError) as error:
+            except (OSError, *wire.BROKEN, MeshError) as error:
                 LOG.debug("%s: %s is not used: %s", node.node, path, error)
 
     def _seeds(self) -> None:
