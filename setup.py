@@ -35,6 +35,7 @@ setup(
         "ifaddr>=0.2",
         "requests>=2.31",
         "rich>=13",
+        "prometheus_client>=0.20",
         "shtab>=1.7",
         "PyYAML>=6",
         "ruamel.yaml>=0.18",

@@ -20,6 +20,7 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.bus import Caller
 from nova0.mesh.codec import decode, encode, wire_form
+from nova0.mesh.counts import Counts
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.errors import BadArguments, Busy, JoinRefused, MeshError, Unreachable
 from nova0.mesh.journal import Journal
@@ -42,6 +43,7 @@ class Greeter(Protocol):
     pair: CurvePair
     roster: Roster
     offers: Offers
+    counts: Counts
 
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]: ...
 
@@ -95,7 +97,7 @@ class Answering:
         self.running = 0
         self.leaving = False
         self._pool = Pool(self._work)
-        self._driven = Driven(socket, self._heard, routed=True, queue=home.settings.queue)
+        self._driven = Driven(socket, self._heard, routed=True, queue=home.settings.queue, traffic=home.counts.calls)
         self._beating = gevent.spawn(self._keep_alive)
 
     def drain(self, timeout_s: float) -> None:
@@ -104,6 +106,9 @@ class Answering:
         end = time.monotonic() + timeout_s
         while self._jobs and time.monotonic() < end:
             gevent.sleep(0.02)
+
+    def queued(self) -> int:
+        return self._driven.queued()
 
     def farewell(self, goodbye: wire.Goodbye) -> None:
         for route in list(self._routes):
@@ -207,6 +212,7 @@ class Answering:
                 job.replies.append(reply)
                 return
         except MeshError as error:
+            self._home.counts.refuse(error)
             reply.answer(False, encode(wire_form(error)))
             return
         job = self._jobs[call.request_id] = Job(hash_, reply)
@@ -245,6 +251,7 @@ class Answering:
             return False, encode(wire_form(error))
 
     def _fail(self, route: bytes, number: int, error: MeshError) -> None:
+        self._home.counts.refuse(error)
         self._put(wire.Failure(number, wire_form(error)), route)
 
     def _keep_alive(self) -> None:

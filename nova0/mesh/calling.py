@@ -16,7 +16,8 @@ from nova0.mesh import wire
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Caller, Status
 from nova0.mesh.codec import MethodCodec, decode, wire_form
-from nova0.mesh.errors import Busy, CallTimeout, MeshError, Unreachable, from_wire
+from nova0.mesh.counts import Counts
+from nova0.mesh.errors import Busy, CallTimeout, MeshError, Unreachable, from_wire, kind_of
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link, Pending
 from nova0.mesh.offers import Offers
@@ -36,6 +37,7 @@ class Origin(Protocol):
     settings: MeshSettings
     roster: Roster
     offers: Offers
+    counts: Counts
     answering: Answering
     journal: Journal
 
@@ -74,7 +76,18 @@ class Calling:
         )
         return codec.unpack_result(answer)
 
-    def ask(
+    def ask(self, topic: str, host: str | None, method: str, arguments: bytes, **how: Any) -> msgspec.Raw | bytes:
+        """As `_ask`, counted."""
+        tally, started = self._home.counts.asking(topic, method), time.monotonic()
+        try:
+            answer = self._ask(topic, host, method, arguments, **how)
+        except BaseException as error:
+            tally.failed(kind_of(error), time.monotonic() - started)
+            raise
+        tally.took(time.monotonic() - started)
+        return answer
+
+    def _ask(
         self,
         topic: str,
         host: str | None,

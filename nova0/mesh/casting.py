@@ -16,6 +16,7 @@ import zmq
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.bus import Caller
+from nova0.mesh.counts import Counts
 from nova0.mesh.door import bracket
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.keys import CurvePair, key_text
@@ -25,6 +26,7 @@ from nova0.mesh.settings import MeshSettings
 from nova0.mesh.surface import Role
 from nova0.mesh.wire import CHATTER
 from nova0.mesh.zap import RPC, dial_curve, limit, serve_curve, user_id
+from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
 MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
@@ -39,6 +41,7 @@ class Hearer(Protocol):
     pair: CurvePair
     roster: Roster
     offers: Offers
+    counts: Counts
 
     @property
     def context(self) -> zmq.Context: ...
@@ -53,14 +56,17 @@ class Hearer(Protocol):
 class Mouth:
     """A PUB that speaks into one controller's ear; hears nothing, so it needs no place on the loop."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self._socket = socket
+    def __init__(self, socket: zmq.Socket[bytes], traffic: Traffic) -> None:
+        self._socket, self._traffic = socket, traffic
 
     def publish(self, body: bytes) -> None:
         try:
             self._socket.send(body, zmq.NOBLOCK)
         except zmq.Again:
             LOG.debug("a signal is lost: its queue is full")  # the marks will show it
+            return
+        self._traffic.frames_out += 1
+        self._traffic.bytes_out += len(body)
 
     def close(self, linger_ms: int = 0) -> None:
         self._socket.close(linger_ms)
@@ -75,9 +81,9 @@ class Casting:
         self._said_lost = 0.0
         self._hub = gevent.get_hub()
         self._pool = Pool(self._work)
-        self._pub = Driven(pub, self._subscription)
+        self._pub = Driven(pub, self._subscription, traffic=home.counts.casts)
         self._ear_socket = ear
-        self._ear = Driven(ear, self._overheard) if ear is not None else None
+        self._ear = Driven(ear, self._overheard, traffic=home.counts.casts) if ear is not None else None
         self._subs: dict[str, Driven] = {}
         self._mouths: dict[str, Mouth] = {}
         self._wanted: set[str] = set()  # topics as on the wire
@@ -107,6 +113,14 @@ class Casting:
         recent = {t: n for t, (n, when) in self._numbers.items() if when > oldest}
         return dict(list(recent.items())[-MOST_MARKS:])
 
+    def sent(self) -> dict[str, int]:
+        """Casts since the start, by topic (topic@host too): their numbers count them."""
+        return {topic: number for topic, (number, _) in self._numbers.items()}
+
+    @property
+    def running(self) -> int:
+        return self._running
+
     # links
 
     def join(self, peer: Peer) -> None:
@@ -117,7 +131,7 @@ class Casting:
             mouth = home.context.socket(zmq.PUB)
             self._prepare(mouth, card)
             mouth.connect(f"tcp://{bracket(card.address)}:{card.ear_port}")
-            self._mouths[peer.node] = Mouth(mouth)
+            self._mouths[peer.node] = Mouth(mouth, home.counts.casts)
         if self._ear is not None:
             return  # a controller has an ear; every node speaks into it
         sub = home.context.socket(zmq.SUB)
@@ -125,7 +139,7 @@ class Casting:
         for topic in self._wanted:
             sub.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
         sub.connect(f"tcp://{bracket(card.address)}:{card.pub_port}")
-        self._subs[peer.node] = Driven(sub, lambda to, frame: self._take(peer, frame))
+        self._subs[peer.node] = Driven(sub, lambda to, frame: self._take(peer, frame), traffic=home.counts.casts)
 
     def part(self, node: str) -> None:
         for closing in (self._subs.pop(node, None), self._mouths.pop(node, None)):
@@ -227,6 +241,7 @@ class Casting:
             if time.monotonic() - self._said_lost > 10:
                 self._said_lost = time.monotonic()
                 LOG.warning("%s: %d casts are at work; some on %s are lost", self._node, self._running, topic)
+            self._home.counts.casts_dropped += 1
             self._home.lost_casts(topic, node)
             return
         caller = Caller(

@@ -17,6 +17,7 @@ from greenlet import getcurrent, greenlet
 
 from nova0.mesh.errors import Busy
 from nova0.mesh.wire import encode
+from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
 BUDGET = 256  # messages per turn, then others run
@@ -28,8 +29,17 @@ Heard = Callable[[bytes, zmq.Frame], None]
 class Driven:
     """Owns one socket: `heard(routing id or b"", frame)` runs in the hub and must not block."""
 
-    def __init__(self, socket: zmq.Socket[bytes], heard: Heard, *, routed: bool = False, queue: int = 4096) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        heard: Heard,
+        *,
+        routed: bool = False,
+        queue: int = 4096,
+        traffic: Traffic | None = None,
+    ) -> None:
         self.socket, self._heard, self._routed, self._queue = socket, heard, routed, queue
+        self._traffic = traffic or Traffic()
         self._loop = gevent.get_hub().loop
         self._turn: dict[bytes, list[Any]] = {}
         self._blocked: dict[bytes, deque[bytes]] = {}
@@ -66,6 +76,10 @@ class Driven:
     def touched(self) -> None:
         """The socket was used past this object: look at its EVENTS in the next turn."""
         self._arm()
+
+    def queued(self) -> int:
+        """Frames that wait for peers which do not read."""
+        return sum(map(len, self._blocked.values()))
 
     def flush(self) -> None:
         turn, self._turn = self._turn, {}
@@ -109,6 +123,9 @@ class Driven:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._turn.pop(to, None)
+        traffic = self._traffic
+        traffic.frames_out += 1
+        traffic.bytes_out += len(body)
         return True
 
     def _retry_later(self) -> None:
@@ -174,6 +191,9 @@ class Driven:
             while receive(0, copy=False).more:
                 pass
             return
+        traffic = self._traffic
+        traffic.frames_in += 1
+        traffic.bytes_in += len(frame)
         try:
             self._heard(to, frame)
         except Exception:  # one bad message never stops the socket

@@ -41,6 +41,12 @@ def to_wire(error: BaseException) -> dict[str, Any]:
     }
 
 
+def kind_of(error: BaseException) -> str:
+    """The kind of any error, from the closed set of those that cross the wire: fit for a label."""
+    kind = getattr(error, "kind", "")
+    return kind if kind in _KINDS else "RemoteError"
+
+
 def from_wire(body: dict[str, Any]) -> Exception:
     """The exception to raise at the caller for what `to_wire` made."""
     kind, message = str(body.get("kind", "RemoteError")), str(body.get("message", ""))

@@ -20,6 +20,7 @@ from gevent.hub import Waiter
 
 from nova0.mesh import wire
 from nova0.mesh.certificate import Chain
+from nova0.mesh.counts import Counts
 from nova0.mesh.door import AskCert, AskHello, Knock, bracket
 from nova0.mesh.driven import FAREWELL_MS, Driven
 from nova0.mesh.errors import Busy, CallTimeout, Incompatible, JoinRefused, MeshError, Unreachable, from_wire
@@ -60,6 +61,7 @@ class Home(Protocol):
     settings: MeshSettings
     pair: CurvePair
     roster: Roster
+    counts: Counts
 
     @property
     def context(self) -> zmq.Context: ...
@@ -86,6 +88,7 @@ class Link:
         self.up = self.closed = False
         self.trouble = "not dialled yet"
         self.fatal: MeshError | None = None  # a refusal that dialling again will not change
+        self._been_up = False
         self.greeted: list[Callable[[], None]] = []
         self._number = 0
         self._driven: Driven | None = None
@@ -96,6 +99,11 @@ class Link:
         self._locked_out = False
         self._hurried = False
         self._keeper: gevent.Greenlet | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Up, or being dialled; not resting."""
+        return self._keeper is not None
 
     def ensure(self) -> None:
         """Be up, now or as soon as the peer can be reached."""
@@ -123,6 +131,10 @@ class Link:
             self._keeper.kill(block=False)
             self._keeper = None
         self._drop("stopped", linger_ms=FAREWELL_MS)
+
+    def queued(self) -> int:
+        """Frames that wait because the peer does not read."""
+        return self._driven.queued() if self._driven is not None else 0
 
     def say(self, message: Any) -> bool:
         """Send what needs no answer; False where the link is not up or the peer too slow."""
@@ -203,7 +215,7 @@ class Link:
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.SNDHWM, home.settings.queue)
         self._watch = Dialled(home.context, socket, self._broken)
-        self._driven = Driven(socket, self._heard, queue=home.settings.queue)
+        self._driven = Driven(socket, self._heard, queue=home.settings.queue, traffic=home.counts.calls)
         socket.connect(f"tcp://{bracket(card.address)}:{card.rpc_port}")
         self._driven.put(home.hello())
         try:
@@ -211,6 +223,9 @@ class Link:
         except gevent.Timeout:
             raise Unreachable(f"{peer.node}: no greeting from {card.address}:{card.rpc_port}") from None
         self.up, self.trouble, self.fatal = True, "", None
+        home.counts.links_up += 1
+        home.counts.reconnects += self._been_up
+        self._been_up = True
         home.welcomed(peer, welcome)
         for pending in list(self.pending.values()):
             self._send(pending)
@@ -237,6 +252,7 @@ class Link:
             self._driven.close(linger_ms)
             self._driven = None
         if was_up:
+            self._home.counts.links_cut += 1
             self._home.link_cut(self.peer, why)
 
     def _broken(self, why: str, locked_out: bool) -> None:

@@ -1,16 +1,31 @@
-"""What every node answers by itself on the topic `mesh`: who is there, what can be asked, ping."""
+"""What every node answers by itself on the topic `mesh`: who is there, what can be asked, ping, what it counted."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from nova0.mesh import counts
 from nova0.mesh.bus import Member
+from nova0.mesh.counts import Totals
 from nova0.mesh.surface import MEMBER, SHORT, Surface, call
 from nova0.mesh.wire import Seen
+from nova0.metrics import Family
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
+
+
+class LinkSeen(msgspec.Struct):
+    """One link of a node: it dialled `node`, or would."""
+
+    node: str
+    up: bool
+    listens: bool  # it also hears the beats and casts of `node`
+    waiting: int = 0  # calls without an answer
+    trouble: str = ""  # why it is not up
 
 
 class MeshAPI(Surface):
@@ -36,6 +51,21 @@ class MeshAPI(Surface):
         """The same in the form nodes tell each other."""
         ...
 
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def totals(self) -> Totals:  # type: ignore[empty-body]
+        """What the node has done since its start, in sums: calls, casts, bytes, latencies."""
+        ...
+
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def metrics(self) -> list[Family]:  # type: ignore[empty-body]
+        """Every counter, gauge and histogram of the node, as Prometheus would be told."""
+        ...
+
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def links(self) -> list[LinkSeen]:  # type: ignore[empty-body]
+        """The links that this node has dialled, or tries to."""
+        ...
+
 
 class MeshAgent(MeshAPI):
     def __init__(self, node: Node) -> None:
@@ -52,3 +82,16 @@ class MeshAgent(MeshAPI):
 
     def cards(self) -> list[Seen]:
         return self._node.seen()
+
+    def totals(self) -> Totals:
+        return counts.totals(self._node)
+
+    def metrics(self) -> list[Family]:
+        return counts.families(self._node)
+
+    def links(self) -> list[LinkSeen]:
+        return [
+            LinkSeen(p.node, p.link.up, p.watched, len(p.link.pending), "" if p.link.up else p.link.trouble)
+            for p in self._node.roster.peers.values()
+            if p.link is not None and p.link.wanted
+        ]

@@ -23,6 +23,7 @@ from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain
 from nova0.mesh.codec import MethodCodec
+from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door, bind
 from nova0.mesh.errors import Incompatible, Unreachable
 from nova0.mesh.gatekeeper import Gatekeeper
@@ -62,6 +63,7 @@ class Node:
             )
         self.pair = self.identity.pair
         self.boot = 0
+        self.counts = Counts()
         self.offers = dispatch.Offers(self.node)
         self.refusals = Refusals(self.node)
         self.roster = Roster(self.identity, self.node, settings.peers)
@@ -291,6 +293,7 @@ class Node:
         self.watching.heard(peer, signal)
 
     def lost_casts(self, topic: str, publisher: str) -> None:
+        self.counts.gaps += 1
         for heard in self._gap_heard:
             _shielded(heard, topic, publisher)
 

@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -28,8 +29,10 @@ from nova0.mesh.errors import (
     RemoteError,
     UnknownMethod,
     Unreachable,
+    kind_of,
 )
 from nova0.mesh.surface import Method, Role, Surface
+from nova0.metrics import Tally
 
 LOG = logging.getLogger(__name__)
 NOT_OURS = (Busy, CallTimeout, Cancelled, OutcomeUnknown, Unreachable)  # said of a link, not by a method
@@ -57,12 +60,13 @@ def running() -> Running:
 
 
 class Offered:
-    """One method of one agent, bound and ready."""
+    """One method of one agent, bound and ready; `tally` counts its runs."""
 
-    __slots__ = ("codec", "function", "row")
+    __slots__ = ("codec", "function", "row", "tally")
 
     def __init__(self, row: Method, function: Callable[..., Any], codec: MethodCodec) -> None:
         self.row, self.function, self.codec = row, function, codec
+        self.tally = Tally()
 
 
 class Offers:
@@ -92,6 +96,10 @@ class Offers:
     @property
     def topics(self) -> tuple[str, ...]:
         return tuple(topic for topic in self.agents if topic != MESH)
+
+    def methods(self) -> list[tuple[tuple[str, str], Offered]]:
+        """((topic, name), method) of everything offered."""
+        return list(self._methods.items())
 
     def find(self, topic: str, method: str, kind: str) -> Offered:
         """Raises UnknownMethod, saying what there is."""
@@ -170,6 +178,19 @@ def run(
 ) -> bytes:
     """Decode, run, encode. Raises what the method raises; Exceptions that are not the mesh's own are
     logged with their traceback here, for they do not travel."""
+    started = monotonic()
+    try:
+        body = _run(offered, caller, body, progress, lax)
+    except BaseException as error:
+        offered.tally.failed(kind_of(error), monotonic() - started)
+        raise
+    offered.tally.took(monotonic() - started)
+    return body
+
+
+def _run(
+    offered: Offered, caller: Caller, body: bytes | msgspec.Raw, progress: Callable[[Any], None], lax: bool
+) -> bytes:
     kwargs = offered.codec.unpack_arguments(body, lax=lax)
     token = _running.set(Running(caller, progress))
     about = log.request.set(caller.context or None)

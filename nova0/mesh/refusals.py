@@ -13,9 +13,11 @@ MOST = 1024  # addresses remembered; a flood from more of them is summed up unde
 class Refusals:
     def __init__(self, node: str) -> None:
         self._node = node
+        self.count = 0  # of all, logged or not
         self._last: dict[str, tuple[float, int]] = {}  # address -> (when logged, refusals since)
 
     def note(self, address: str, why: str) -> None:
+        self.count += 1
         now = time.monotonic()
         if address not in self._last and len(self._last) >= MOST:
             self._last = {a: v for a, v in self._last.items() if now - v[0] < EVERY_S}
