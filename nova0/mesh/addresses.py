@@ -52,9 +52,9 @@ def parse_seed(text: str) -> tuple[str, int]:
 
 
 def remembered_ports(state_dir: Path, process: str) -> list[int]:
-    """rpc, pub, ear, door of the last start; peers remember them too."""
+    """rpc, pub, ear, door, stream of the last start; peers remember them too."""
     try:
         ports = [int(word) for word in (state_dir / f"ports.{process}").read_text().split()]
     except (FileNotFoundError, ValueError):
-        return [0, 0, 0, 0]
-    return ports if len(ports) == 4 else [0, 0, 0, 0]
+        return [0] * 5
+    return [*ports, 0][:5] if len(ports) in (4, 5) else [0] * 5

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from nova0.mesh.surface import Surface
+
+if TYPE_CHECKING:
+    from nova0.mesh.streams.stream import Handler, Stream
+    from nova0.mesh.streams.tickets import Ticket
 
 S = TypeVar("S", bound=Surface)
 
@@ -102,6 +106,21 @@ class Bus(Protocol):
 
     def caller(self) -> Caller:
         """Inside a method: who called. Outside: LookupError."""
+
+    def offer_stream(
+        self, purpose: str, handler: Handler, *, peer: str | None = None, expires_s: float = 60.0, uses: int = 1
+    ) -> Ticket:
+        """Leave for `peer` (a node, or a host for any process of it; inside a method by default the caller)
+        to open a stream within `expires_s`, `uses` times: hand the ticket over by an ordinary call. For each
+        stream `handler(stream)` runs in a greenlet of its own; its return is `finish`, its error the peer's.
+        Tickets end with this process. Raises Busy."""
+
+    def withdraw_stream(self, ticket: Ticket) -> None:
+        """The ticket opens nothing more; streams it opened go on."""
+
+    def open_stream(self, ticket: Ticket, *, timeout_s: float = 10.0) -> Stream:
+        """The other end of what `offer_stream` offered. Raises StreamRefused (and why: used, expired, not
+        known there, another peer's), Busy (too many streams here or there), Unreachable."""
 
     def progress(self, value: Any) -> None:
         """Inside a method: tell the caller how far the work is (small, msgpack-able)."""

@@ -29,13 +29,14 @@ class Counts:
 
     __slots__ = (
         "asked", "calls", "cast_loads", "casts", "casts_dropped", "gaps", "links_cut", "links_up", "reconnects",
-        "refused_calls", "stalled_s", "stalls", "started_at",
+        "refused_calls", "stalled_s", "stalls", "started_at", "streams",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.asked: dict[tuple[str, str], Tally] = {}  # (topic, method) -> calls this node made
         self.refused_calls: dict[str, int] = {}  # kind of error -> calls answered by it without running anything
         self.calls, self.casts = Traffic(), Traffic()  # bytes and frames of calls and answers; of casts and beats
+        self.streams = Traffic()
         self.casts_dropped = self.gaps = 0
         self.links_up = self.links_cut = self.reconnects = 0
         self.stalls, self.stalled_s = 0, 0.0
@@ -97,8 +98,8 @@ def totals(node: Node) -> Totals:
         asked_buckets=_sum(asked),
         casts_sent=sum(node.casting.sent().values()),
         casts_heard=sum(t.count for t in heard),
-        bytes_in=counts.calls.bytes_in + counts.casts.bytes_in,
-        bytes_out=counts.calls.bytes_out + counts.casts.bytes_out,
+        bytes_in=counts.calls.bytes_in + counts.casts.bytes_in + counts.streams.bytes_in,
+        bytes_out=counts.calls.bytes_out + counts.casts.bytes_out + counts.streams.bytes_out,
         gaps=counts.gaps,
         reconnects=counts.reconnects,
         stalls=counts.stalls,
@@ -162,6 +163,8 @@ def families(node: Node) -> list[Family]:
             Sample({"of": "answers"}, node.answering.queued()),
             Sample({"of": "calls"}, sum(x.queued() for x in links)),
         ),
+        gauge(PRE + "streams", "Streams open here.", value=len(node.streams.service.open)),
+        counter(PRE + "streams_total", "Streams opened here or from here.", value=node.streams.service.opened),
         gauge(PRE + "journal_records", "Requests kept so that they run only once.", value=len(node.journal)),
         counter(PRE + "strangers_refused_total", "Connections and messages of those who are no members.",
                 value=node.refusals.count),
@@ -187,4 +190,5 @@ def _by_kind(counts: Counts, name: str) -> list[Sample]:
     return [
         Sample({"of": "calls"}, getattr(counts.calls, name)),
         Sample({"of": "casts"}, getattr(counts.casts, name)),
+        Sample({"of": "streams"}, getattr(counts.streams, name)),
     ]

@@ -37,9 +37,11 @@ class Driven:
         routed: bool = False,
         queue: int = 4096,
         traffic: Traffic | None = None,
+        budget: int = BUDGET,
     ) -> None:
         self.socket, self._heard, self._routed, self._queue = socket, heard, routed, queue
         self._traffic = traffic or Traffic()
+        self._budget = budget
         self._loop = gevent.get_hub().loop
         self._turn: dict[bytes, list[Any]] = {}
         self._blocked: dict[bytes, deque[bytes]] = {}
@@ -72,6 +74,21 @@ class Driven:
         if not self.closed:
             self._try(b"", body)
             self._arm()  # any use of the socket may have swallowed the edge that said "readable"
+
+    def post(self, body: bytes, to: bytes = b"") -> None:
+        """Send one ready frame to one peer. Never mixed with `put` on one socket: their order is not kept."""
+        if not self.closed:
+            self._emit(to, body)
+            self._arm()
+
+    def drain(self) -> None:
+        """Hear now what has come already. In the hub."""
+        while not self.closed:
+            try:
+                self._take_one()
+            except zmq.Again:
+                break
+        self._arm()
 
     def touched(self) -> None:
         """The socket was used past this object: look at its EVENTS in the next turn."""
@@ -165,7 +182,7 @@ class Driven:
             if self._blocked:
                 self._send_blocked()
             try:
-                for _ in range(BUDGET):
+                for _ in range(self._budget):
                     self._take_one()
                     if self.closed:
                         return

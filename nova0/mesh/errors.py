@@ -116,3 +116,13 @@ class JoinRefused(MeshError):
 @wire_error
 class Incompatible(MeshError):
     """Two nodes speak protocol versions too far apart; the message says which side to upgrade."""
+
+
+@wire_error
+class StreamRefused(MeshError):
+    """A ticket was not taken: unknown here, another peer's, used, expired; or the node is no longer a member."""
+
+
+@wire_error
+class StreamBroken(MeshError):
+    """A stream ended before both sides were done: link cut, peer down or stopped, or closed by one side."""

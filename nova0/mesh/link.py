@@ -116,6 +116,14 @@ class Link:
         self._bell.set()
         self.ensure()
 
+    def wait_up(self) -> None:
+        """Until it is greeted. Raises the error of a refusal that dialling again will not change."""
+        while not self.up:
+            if self.fatal is not None:
+                raise self.fatal
+            self.ensure()
+            gevent.sleep(0.005)
+
     def close(self) -> None:
         """For good; who waits for an answer is told that there will be none."""
         self.closed = True

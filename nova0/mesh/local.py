@@ -22,6 +22,9 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.codec import MethodCodec, wire_form
 from nova0.mesh.errors import BadArguments, CallTimeout, Unreachable, from_wire
+from nova0.mesh.streams.service import Service
+from nova0.mesh.streams.stream import Handler, Stream, pair
+from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub, stub_class
 from nova0.mesh.surface import Surface
 
@@ -68,6 +71,7 @@ class LocalBus:
         self._gap_heard: list[Callable[[str, str], None]] = []
         self._work: OrderedDict[str, _Work] = OrderedDict()
         self._in_flight: set[gevent.Greenlet] = set()
+        self.streams = Service(self.node)
 
     def offer(self, agent: Surface) -> None:
         self.offers.add(agent)
@@ -121,6 +125,32 @@ class LocalBus:
     def progress(self, value: Any) -> None:
         dispatch.running().progress(value)
 
+    def offer_stream(
+        self, purpose: str, handler: Handler, *, peer: str | None = None, expires_s: float = 60.0, uses: int = 1
+    ) -> Ticket:
+        return self.streams.offer(purpose, handler, peer, expires_s, uses)
+
+    def withdraw_stream(self, ticket: Ticket) -> None:
+        self.streams.tickets.withdraw(ticket)
+
+    def open_stream(self, ticket: Ticket, *, timeout_s: float = 10.0) -> Stream:
+        other = self.net.buses.get(ticket.node)
+        if self.status is not Status.UP or other is None or other.status is not Status.UP:
+            raise Unreachable(f"{ticket.node}: no stream: {other.status if other else 'no such node'}")
+        for bus in (self, other):
+            bus.streams.check_room()
+        handler = other.streams.tickets.redeem(ticket.secret, ticket.purpose, self.node)
+
+        def gone(stream: Stream) -> None:
+            self.streams.gone(stream)
+            other.streams.gone(stream)
+
+        mine, theirs = pair(self.node, other.node, ticket.purpose, gone)
+        self.streams.add(mine)
+        other.streams.add(theirs)
+        other.streams.serve(theirs, handler)
+        return mine
+
     def _member(self) -> Member:
         return Member(
             node=self.node,
@@ -145,6 +175,10 @@ class LocalBus:
 
     def _end(self, status: Status, detail: str) -> None:
         self.offers.stop_timers()
+        for bus in self.net.buses.values():
+            if bus is not self:
+                bus.streams.cut(lambda stream: stream.peer == self.node, f"{self.node} is {status}: {detail}")
+        self.streams.close()
         gevent.killall(list(self._in_flight), block=False)
         self._become(status, detail)
         for work in self._work.values():

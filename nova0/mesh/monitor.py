@@ -53,8 +53,10 @@ class Gate:
         refusals: Refusals,
         life_s: float | None = None,
         most: int | None = None,
+        gone: Callable[[int], None] | None = None,
     ) -> None:
-        self._refusals, self._life_s, self._most = refusals, life_s, most
+        """`gone(descriptor)`: a connection that had been accepted is no more."""
+        self._refusals, self._life_s, self._most, self._gone = refusals, life_s, most, gone
         self._open: dict[int, tuple[str, float, int]] = {}  # descriptor -> (address, since, inode)
         self._failing = self._unnamed = ""
         self._closed = False
@@ -65,6 +67,10 @@ class Gate:
         self._closed = True
         self._watched.disable_monitor()
         self._driven.close()
+
+    def catch_up(self) -> None:
+        """Hear now what has happened already."""
+        self._driven.drain()
 
     def _name_later(self, why: str) -> None:
         """It was turned away before its address could be read. Programs that try again are mostly caught
@@ -96,6 +102,8 @@ class Gate:
             self._failing = "wrong key" if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else "no CURVE handshake"
         else:
             address, _, _ = self._open.pop(value, ("", 0.0, 0))
+            if self._gone is not None:
+                self._gone(value)
             failing, self._failing = self._failing, ""
             if failing and address:
                 self._unnamed = ""

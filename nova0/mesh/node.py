@@ -35,6 +35,9 @@ from nova0.mesh.monitor import Gate
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster, member_of
 from nova0.mesh.settings import MeshSettings
+from nova0.mesh.streams import links
+from nova0.mesh.streams.stream import Handler, Stream
+from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub, stub_class
 from nova0.mesh.surface import Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
@@ -72,7 +75,7 @@ class Node:
         self.address = ""
         self.conflict = ""  # why another controller refuses us, if one does
         self._serial = 0
-        self._ports = [0, 0, 0, 0]
+        self._ports = [0, 0, 0, 0, 0]
         self._member_heard: list[Callable[[Member, Status], None]] = []
         self._gap_heard: list[Callable[[str, str], None]] = []
         self._cast_heard: list[Callable[[str, str, str, bytes], None]] = []
@@ -97,7 +100,7 @@ class Node:
             return
         self._lock = keys.only_one(Path(self.settings.state_dir), self.settings.process)
         self.boot = keys.next_boot(Path(self.settings.state_dir), self.settings.process)
-        self._context = zmq.Context(io_threads=1)
+        self._context = zmq.Context(io_threads=2)  # zap.CALL_THREAD, zap.STREAM_THREAD
         self._open = True
         self._context.set(zmq.MAX_SOCKETS, 16384)
         self.address = addresses.own_address(self.settings)
@@ -120,7 +123,14 @@ class Node:
         if self._local is not None:
             self._local.start()
         self.offers.start_timers()
-        LOG.info("%s: up at %s, start %d, rpc %d, door %d", self.node, self.address, self.boot, *self._ports[::3])
+        LOG.info(
+            "%s: up at %s, start %d, rpc %d, door %d",
+            self.node,
+            self.address,
+            self.boot,
+            self._ports[0],
+            self._ports[3],
+        )
 
     def stop(self) -> None:
         if not self._running:
@@ -144,6 +154,7 @@ class Node:
         for peer in self.roster.peers.values():
             if peer.link is not None:
                 peer.link.close()
+        self.streams.close()
         self._rpc_gate.close()
         for part in (self.door, self.answering, self.casting, self.zap):
             part.close()
@@ -188,6 +199,21 @@ class Node:
     def progress(self, value: Any) -> None:
         dispatch.running().progress(value)
 
+    def offer_stream(
+        self, purpose: str, handler: Handler, *, peer: str | None = None, expires_s: float = 60.0, uses: int = 1
+    ) -> Ticket:
+        if not self._running:
+            raise Unreachable(f"{self.node}: not started")
+        return self.streams.service.offer(purpose, handler, peer, expires_s, uses)
+
+    def withdraw_stream(self, ticket: Ticket) -> None:
+        self.streams.service.tickets.withdraw(ticket)
+
+    def open_stream(self, ticket: Ticket, *, timeout_s: float = 10.0) -> Stream:
+        if not self._running:
+            raise Unreachable(f"{self.node}: not started")
+        return self.streams.open(ticket, timeout_s)
+
     @property
     def context(self) -> zmq.Context:
         """Where sockets are made. Raises Unreachable once this node stops: a socket made on a context
@@ -219,11 +245,11 @@ class Node:
         return self.identity.chain
 
     def card(self) -> wire.Card:
-        rpc, pub, ear, door = self._ports
+        rpc, pub, ear, door, stream = self._ports
         topics = tuple(dict.fromkeys((*self.settings.topics, *self.offers.topics)))
         return wire.Card(
             self.node, self.roles(), topics, self.address, rpc, door, pub, ear,
-            self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks,
+            self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks, stream,
         )  # fmt: skip
 
     def hello(self) -> wire.Hello:
@@ -361,6 +387,8 @@ class Node:
         self.casting.want(f"{topic}@{self.host}")
 
     def _changed(self, peer: Peer, old: Status) -> None:
+        if self._running:
+            self.streams.peer_changed(peer)
         member = member_of(peer)
         for heard in self._member_heard:
             _shielded(heard, member, old)
@@ -383,7 +411,7 @@ class Node:
     def _bind(self) -> None:
         s, state_dir = self.settings, Path(self.settings.state_dir)
         self.zap = ZapHandler(self.context, self.roster.admits, self.refusals)  # before any server socket
-        self._opened: list[ZapHandler | Door | Gate] = [self.zap]
+        self._opened: list[ZapHandler | Door | Gate | links.Links] = [self.zap]
         rpc = self.context.socket(zmq.ROUTER)
         serve_curve(rpc, self.pair, RPC)
         limit(rpc, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=s.handshake_s)
@@ -391,9 +419,13 @@ class Node:
         rpc.setsockopt(zmq.SNDHWM, s.queue)
         pub, ear = casting.sockets(self, ear=self.is_controller)
         before = addresses.remembered_ports(state_dir, s.process)
-        wanted = [s.rpc_port, s.pub_port, s.ear_port, s.door_port]
-        sockets = [rpc, pub, ear]
-        self._ports = [0, 0, 0, 0]
+        stream = self.context.socket(zmq.ROUTER)
+        serve_curve(stream, self.pair, RPC)
+        links.prepare(stream, s.handshake_s)
+        stream.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        wanted = [s.rpc_port, s.pub_port, s.ear_port, s.door_port, s.stream_port]
+        sockets = [rpc, pub, ear, None, stream]
+        self._ports = [0, 0, 0, 0, 0]
         for index, socket in enumerate(sockets):
             if socket is not None:
                 self._ports[index] = _bind_again(socket, s.listen, wanted[index], before[index])
@@ -404,6 +436,8 @@ class Node:
         keys.write_public(state_dir / f"ports.{s.process}", " ".join(map(str, self._ports)).encode())
         self._rpc_gate = Gate(self.context, rpc, self.refusals)
         self._opened.append(self._rpc_gate)
+        self.streams = links.Links(self, stream, self.refusals)
+        self._opened.append(self.streams)
         self.journal = Journal(state_dir / f"journal.{s.process}", self.node)
         self.answering = Answering(self, rpc, self.journal, self.refusals)
         self.casting = casting.Casting(self, pub, ear, self.boot)

@@ -26,6 +26,7 @@ class MeshSettings:
     pub_port: int = 0
     ear_port: int = 0
     door_port: int = 0
+    stream_port: int = 0
 
     join: tuple[str, ...] = ()  # HOST[:PORT] of doors to try besides the remembered ones
     mdns: bool = True
@@ -44,6 +45,7 @@ class MeshSettings:
     calls_waiting: int = 4096  # calls of ours without an answer, per peer; more get Busy
     queue: int = 4096  # messages waiting for one slow peer
     peers: int = 2000  # nodes known at once
+    streams: int = 256  # open at once, whoever opened them; more get Busy
 
     socket_path: str = ""  # UNIX socket for this machine's command line; "": none
     socket_group: str = "nova0"

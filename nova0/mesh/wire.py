@@ -39,6 +39,7 @@ class Card(Struct, array_like=True, frozen=True):
     boot: int  # grows with every start of this process
     serial: int = 0  # grows with every change of the card within one boot
     speaks: tuple[int, int] = (1, 1)  # lowest and highest protocol; the first version did not say
+    stream_port: int = 0  # 0: opens no streams (an older node)
 
     @property
     def host(self) -> str:
@@ -203,9 +204,44 @@ def apart(me: str, mine: tuple[int, int], other: str, theirs: tuple[int, int]) -
     return f"{me} speaks protocol {mine[0]} to {mine[1]}, {other} {theirs[0]} to {theirs[1]}: upgrade nova0 on {older}"
 
 
+class Open(Struct, array_like=True, tag=60):
+    """First message on a stream's own connection, by a node whose link to the other is greeted."""
+
+    node: str
+    boot: int
+    purpose: str
+    secret: bytes
+    window: int  # bytes its reader grants to begin with
+
+
+class Opened(Struct, array_like=True, tag=61):
+    window: int
+
+
+class Data(Struct, array_like=True, tag=62):
+    body: memoryview
+
+
+class Grant(Struct, array_like=True, tag=63):
+    size: int
+
+
+class End(Struct, array_like=True, tag=64):
+    """Nothing more comes from this side."""
+
+
+class Broken(Struct, array_like=True, tag=65):
+    """The stream is refused, or over before its end."""
+
+    error: dict[str, Any]
+
+
+Streamed = Open | Opened | Data | Grant | End | Broken
+
 encode = msgspec.msgpack.Encoder().encode
 _frame = msgspec.msgpack.Decoder(list[Message]).decode
 _signal = msgspec.msgpack.Decoder(Signal).decode
+_streamed = msgspec.msgpack.Decoder(Streamed).decode
 
 BROKEN = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, TypeError, OverflowError)
 
@@ -216,6 +252,14 @@ def read_frame(body: bytes | memoryview) -> list[Message]:
     """Raises BadFrame on anything that is not a list of messages."""
     try:
         return _frame(body)
+    except BROKEN as error:
+        raise BadFrame(str(error)) from None
+
+
+def read_streamed(body: bytes | memoryview) -> Streamed:
+    """One message of a stream; the bytes of a Data stay where they are. Raises BadFrame."""
+    try:
+        return _streamed(body)
     except BROKEN as error:
         raise BadFrame(str(error)) from None
 

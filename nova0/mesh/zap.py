@@ -16,6 +16,7 @@ from nova0.mesh.keys import CurvePair, key_name, key_text
 from nova0.mesh.refusals import Refusals
 
 RPC, DOOR = b"nova0.rpc", b"nova0.door"
+CALL_THREAD, STREAM_THREAD = 1, 2  # bits of ZMQ_AFFINITY: the bytes of streams are encrypted beside calls
 DOOR_BURST, DOOR_PER_S = 100.0, 40.0  # handshakes at the door from one address
 
 
@@ -111,9 +112,12 @@ def dial_curve(socket: zmq.Socket[bytes], pair: CurvePair, server_key: bytes) ->
     socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public_text)
 
 
-def limit(socket: zmq.Socket[bytes], *, most_bytes: int, handshake_s: float, beats: bool = True) -> None:
+def limit(
+    socket: zmq.Socket[bytes], *, most_bytes: int, handshake_s: float, beats: bool = True, thread: int = CALL_THREAD
+) -> None:
     """Bounds every socket carries; ZMTP's own heartbeats tell a cut link within three seconds."""
     socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.AFFINITY, thread)
     socket.setsockopt(zmq.MAXMSGSIZE, most_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, int(handshake_s * 1000))
     if beats:

@@ -60,8 +60,8 @@ class Cluster:
         join(made, self.token())
         return made
 
-    def process(self, settings, namespace="", **environment):
-        started = Process(settings, namespace, **environment)
+    def process(self, settings, namespace="", program="one_node.py", **environment):
+        started = Process(settings, namespace, program, **environment)
         self.processes.append(started)
         return started
 
@@ -73,9 +73,9 @@ class Cluster:
 
 
 class Process:
-    """`one_node.py` under a name of its own; `lines` is what it said so far."""
+    """`program` under a name of its own; `lines` is what it said so far."""
 
-    def __init__(self, settings: MeshSettings, namespace: str = "", **environment: str):
+    def __init__(self, settings: MeshSettings, namespace: str = "", program: str = "one_node.py", **environment: str):
         plain = {k: v for k, v in dataclasses.asdict(settings).items() if not callable(v)}
         self.node = settings.node
         self.lines: list[str] = []
@@ -84,7 +84,7 @@ class Process:
             [
                 *(("ip", "netns", "exec", namespace) if namespace else ()),
                 sys.executable,
-                str(Path(__file__).with_name("one_node.py")),
+                str(Path(__file__).with_name(program)),
                 json.dumps(plain),
             ],
             stdout=subprocess.PIPE,
