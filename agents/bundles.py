@@ -45,6 +45,12 @@ config.declare(
         cfg.IntOpt("door_port", default=0, help="Port of the controller's door; 0: 7740, or any if taken."),
         cfg.ListOpt("join", default=[], help="HOST[:PORT] of doors to try besides the peers remembered."),
         cfg.BoolOpt("mdns", default=True, help="Find peers by mDNS. Off: --join and remembered peers only."),
+        cfg.StrOpt(
+            "metrics_listen",
+            default="",
+            help="HOST:PORT (or PORT on loopback) where Prometheus may GET /metrics of the host's process, the "
+            "controller's on the next port. Not protected: who reaches it reads it. Default: none.",
+        ),
         cfg.ListOpt("interfaces", default=[], help="Addresses or interface names mDNS speaks on; default all."),
     ],
     group="mesh",
@@ -154,9 +160,20 @@ def mesh_settings(process: str, roles: tuple[str, ...], **more: Any) -> Any:
         join=tuple(options.join),
         mdns=options.mdns,
         interfaces=tuple(options.interfaces),
+        metrics_listen=metrics_listen(options.metrics_listen, process),
         socket_path=str(state_dir() / "run" / f"mesh-{process}.sock"),
         **more,
     )
+
+
+def metrics_listen(wanted: str, process: str) -> str:
+    """The address for one process of this machine: the controller's is one port on, users' agents have none."""
+    if not wanted or process not in ("host", "controller"):
+        return ""
+    from nova0.mesh.scraped import address
+
+    host, port = address(wanted)
+    return f"[{host}]:{port + (process == 'controller')}"
 
 
 def clean_up(purge: bool) -> list[str]:

@@ -49,6 +49,7 @@ def paint(name, method, **labels):
     return (f"nova0_mesh_{name}", *sorted({"method": method, "topic": "paint", **labels}.items()))
 
 
+@pytest.mark.design("O1")
 def test_both_ends_of_a_call_count_it_by_method_and_outcome(pair):
     controller, _, _ = pair
     stub = controller.stub(PaintAPI, "lab1")
@@ -69,6 +70,7 @@ def test_both_ends_of_a_call_count_it_by_method_and_outcome(pair):
         assert 0 < seen[paint(f"{name}_sum", "add")] < 3 * WAIT_S
 
 
+@pytest.mark.design("O2")
 def test_casts_bytes_links_peers_and_the_process_are_counted(pair):
     controller, _host, agent = pair
     before = told(controller, "lab1")
@@ -131,6 +133,7 @@ def test_links_say_whom_a_node_has_dialled(pair):
     until(lambda: [bool(x.trouble) for x in host.stub(MeshAPI, "lab1").links() if not x.up] == [True], WAIT_S)
 
 
+@pytest.mark.design("O3")
 def test_names_a_person_types_do_not_grow_the_table_without_bound(pair):
     _, host, _ = pair
     made = host.counts
