@@ -121,7 +121,11 @@ class Worker:
                     batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most))]
                     ending = self._stopping and not self._jobs
                 if batch:
-                    self._run_batch(batch)
+                    try:
+                        self._run_batch(batch)
+                    except Exception as error:  # noqa: BLE001 - who waits is told, and the thread lives on
+                        for job in batch:
+                            job.error = job.error or error
                     for job in batch:
                         self._done.post(job)
                 elif ending:

@@ -197,6 +197,9 @@ class Link:
                 if isinstance(error, Incompatible) and (self.fatal is None or str(self.fatal) != str(error)):
                     LOG.error("%s refuses us: %s", self.peer.node, error.message)
                 self.fatal = error if isinstance(error, Incompatible) else None
+            except zmq.ZMQError as error:
+                self.trouble = f"{self.peer.node}: cannot be dialled: {error} (is the limit on open files too low?)"
+                LOG.warning("%s", self.trouble)
             except Exception:  # a link goes on, whatever one dial met
                 LOG.exception("dialling %s failed", self.peer.node)
             attempt += 1

@@ -239,13 +239,17 @@ class Roster:
         self._dirty.clear()
 
     def save(self) -> None:
-        """Write what changed. Blocks on the disk: run on a real thread."""
-        dirty, self._dirty = self._dirty, set()
-        for node in dirty:
+        """Write what changed. Blocks on the disk: run on a real thread. What raises OSError is kept for later."""
+        for node in list(self._dirty):
+            self._dirty.discard(node)
             peer = self.peers.get(node)
             if peer is not None and peer.chain is not None:
                 path = self._folder / node.replace("/", "~")
-                keys.write_public(Path(path), msgspec.msgpack.encode((peer.chain, peer.card)))
+                try:
+                    keys.write_public(Path(path), msgspec.msgpack.encode((peer.chain, peer.card)))
+                except OSError:
+                    self._dirty.add(node)
+                    raise
 
     @property
     def dirty(self) -> bool:

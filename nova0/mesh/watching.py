@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ TICK_S = 0.2
 CARD_EVERY = 10  # beats
 PULL_S = 2.0  # a digest of members may differ for so long before they are asked for
 IDLE_S = 60
+SAVE_AGAIN = 100  # ticks until the disk is tried again that refused
 FRESH_S = 1.5  # a witness that heard the suspect this recently keeps it from going down
 
 
@@ -51,6 +53,7 @@ class Watching:
         self._idle: dict[str, int] = {}  # node -> seconds its link was not needed
         self._cards: dict[Path, int] = {}
         self._loops: list[gevent.Greenlet] = []
+        self._save_from = 0  # tick of the chores; later after the disk refused
 
     def start(self) -> None:
         node = self._node
@@ -59,12 +62,22 @@ class Watching:
         self._write_card()
         self._siblings()
         self._choose()
-        self._loops = [gevent.spawn(f) for f in (self._beats, self._ticks, self._chores, self._seeds)]
+        self._loops = [gevent.spawn(self._go_on, f) for f in (self._beats, self._ticks, self._chores, self._seeds)]
 
     def stop(self) -> None:
         gevent.killall(self._loops, block=False)
         for peer in self._node.roster.peers.values():
             peer.watched = False
+
+    def _go_on(self, loop: Callable[[], None]) -> None:
+        """A loop goes on, whatever one turn of it met: no descriptor left, a listener's error."""
+        while True:
+            try:
+                loop()
+                return
+            except Exception:
+                LOG.exception("%s: a turn of %s failed", self._node.node, loop.__name__)
+                gevent.sleep(1)
 
     # what this node says
 
@@ -261,8 +274,15 @@ class Watching:
                 self._siblings()
                 self._rest_idle()
                 self._node.door.sweep()
-                if self._node.roster.dirty:
-                    offload(self._node.roster.save)
+                if self._node.roster.dirty and ticks >= self._save_from:
+                    self._save(ticks)
+
+    def _save(self, ticks: int) -> None:
+        try:
+            offload(self._node.roster.save)
+        except OSError as error:  # of use after a restart only: this node goes on without
+            self._save_from = ticks + SAVE_AGAIN
+            LOG.warning("%s: what is known of others is not on disk: %s", self._node.node, error)
 
     def _rest_idle(self) -> None:
         """Links opened for a call and not used since are closed again."""

@@ -1,0 +1,102 @@
+"""A node whose disk is full, whose descriptors are spent or whose listener fails goes on, and recovers."""
+
+from __future__ import annotations
+
+import errno
+
+import gevent
+import pytest
+import zmq
+from cluster import Cluster
+from contract import PaintAgent, PaintAPI, until
+
+from nova0.mesh import keys, watching
+from nova0.mesh.bus import Status
+from nova0.native import Worker
+
+
+@pytest.fixture
+def lab(tmp_path):
+    cluster = Cluster(tmp_path)
+    cluster.main = cluster.bus("lab0", "controller", ("controller",))
+    cluster.main.start()
+    yield cluster
+    cluster.close()
+
+
+def up(node, host):
+    return any(m.host == host and m.status == Status.UP for m in node.members())
+
+
+def test_a_batch_that_fails_as_a_whole_is_told_to_who_waits_and_the_next_one_runs():
+    fails = [True]
+
+    def batch(jobs):
+        for job in jobs:
+            job.run()
+        if fails[0]:
+            raise OSError(errno.EMFILE, "no descriptors left")
+
+    worker = Worker("test", batch)
+    with gevent.Timeout(10), pytest.raises(OSError, match="descriptors"):
+        worker.submit(lambda: 1)
+    fails[0] = False
+    with gevent.Timeout(10):
+        assert worker.submit(lambda: 2) == 2
+    worker.stop()
+
+
+def test_a_full_disk_does_not_stop_a_node_from_watching_others(lab, monkeypatch):
+    monkeypatch.setattr(watching, "SAVE_AGAIN", 3)
+    real, refused = keys.write_public, []
+
+    def write(path, body):
+        if path.parent.name == "peers" and len(refused) < 2:
+            refused.append(path)
+            raise OSError(errno.ENOSPC, "no space left")
+        real(path, body)
+
+    made = lab.member("lab1")
+    monkeypatch.setattr(keys, "write_public", write)
+    first = lab.bus("lab1")
+    first.start()
+    until(lambda: len(refused) == 2, 10, "the disk refuses")
+    lab.bus("lab2").start()
+    until(lambda: up(lab.main, "lab2"), 10, "it is still watched who comes")
+    until(lambda: (lab.folder / "lab0/peers/lab1~host").exists(), 10, "what was not written is written later")
+    assert made.host == "lab1"
+
+
+def test_a_turn_that_fails_does_not_end_the_loop(lab, monkeypatch):
+    failed = []
+
+    def tell_news():
+        failed.append(1)
+        monkeypatch.undo()
+        raise ValueError("once")
+
+    host = lab.bus("lab1")
+    monkeypatch.setattr(lab.main.watching, "_tell_news", tell_news)
+    host.start()
+    until(lambda: failed, 10, "it failed")
+    lab.bus("lab2").start()
+    until(lambda: up(host, "lab2"), 10, "news is told")
+
+
+def test_a_peer_that_cannot_be_dialled_for_want_of_descriptors_is_dialled_later(lab, monkeypatch):
+    agent = lab.bus("lab1")
+    agent.offer(PaintAgent(agent))
+    failing = [5]
+    real = zmq.Context.socket
+
+    def socket(context, kind, *more, **named):
+        if context is lab.main.context and kind == zmq.DEALER and failing[0]:
+            failing[0] -= 1
+            raise zmq.ZMQError(errno.EMFILE)
+        return real(context, kind, *more, **named)
+
+    monkeypatch.setattr(zmq.Context, "socket", socket)
+    agent.start()
+    until(lambda: failing[0] == 0, 20, "it was tried five times")
+    until(lambda: up(lab.main, "lab1"), 20, "it is up")
+    assert lab.main.stub(PaintAPI, "lab1").add(1, 2) == 3
