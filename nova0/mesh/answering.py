@@ -22,7 +22,7 @@ from nova0.mesh.bus import Caller
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.counts import Counts
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
-from nova0.mesh.errors import BadArguments, Busy, JoinRefused, MeshError, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, CallTimeout, JoinRefused, MeshError, Unreachable
 from nova0.mesh.journal import Journal
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.offers import Offered, Offers
@@ -80,11 +80,27 @@ class RemoteReply:
 class Job:
     """One request at work; `replies` are those who wait for its end."""
 
-    __slots__ = ("hash", "replies", "since")
+    __slots__ = ("hash", "replies", "running", "since")
 
-    def __init__(self, hash_: bytes, reply: Reply) -> None:
+    def __init__(self, hash_: bytes, reply: Reply, caller: Caller, call: wire.Call, *, repeatable: bool) -> None:
         self.hash, self.replies = hash_, [reply]
         self.since = time.monotonic()
+        self.running = dispatch.Running(
+            caller,
+            self._progress,
+            self.since + call.ms_left / 1000,
+            named=not call.request_id.startswith("~"),
+            may_be_ended=repeatable,
+        )
+
+    def join(self, reply: Reply, call: wire.Call) -> None:
+        self.replies.append(reply)
+        self.running.deadline = max(self.running.deadline or 0, time.monotonic() + call.ms_left / 1000)
+
+    def _progress(self, value: Any) -> None:
+        body = msgspec.Raw(encode(value))
+        for waiting in self.replies:
+            waiting.progress(body)
 
 
 class Answering:
@@ -93,7 +109,7 @@ class Answering:
         self._here = home.settings.node
         self._routes: dict[bytes, tuple[str, Peer]] = {}  # routing id -> (User-Id at its Hello, peer)
         self._route_of: dict[str, bytes] = {}
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[tuple[str, str], Job] = {}  # (caller, its request id)
         self.running = 0
         self.leaving = False
         self._pool = Pool(self._work)
@@ -145,7 +161,9 @@ class Answering:
             age = 0.0 if not message.node else self._home.ping_age(message.node)
             self._put(wire.Pong(message.nonce, message.node, age), route)
         elif isinstance(message, wire.Acknowledge):
-            self._journal.drop(message.request_ids)
+            self._journal.drop(peer.node, message.request_ids)
+            self._journal.mark(peer.node, message.start, message.below)
+            self.take_back(peer.node, message.taken_back)
         elif isinstance(message, wire.Goodbye):
             self._home.said_goodbye(peer, message.boot)
 
@@ -175,7 +193,7 @@ class Answering:
     # calls
 
     def _call(self, route: bytes, peer: Peer, call: wire.Call) -> None:
-        running = self._jobs.get(call.request_id)
+        running = self._jobs.get((peer.node, call.request_id))
         if running is None and self.leaving:
             self._fail(route, call.id, Unreachable(f"{self._here} is stopping: not started"))
             return
@@ -203,45 +221,53 @@ class Answering:
         try:
             offered = self._home.offers.find(call.topic, call.method, "call")
             dispatch.authorise(offered, caller, self._here)
+            if len(call.request_id) > wire.MAX_REQUEST_ID:
+                raise BadArguments(f"{self._here}: a request id has at most {wire.MAX_REQUEST_ID} characters")
             about = f"{call.topic}\0{call.method}\0".encode() + bytes(call.arguments)
             hash_ = hashlib.blake2b(about, digest_size=8).digest()
-            job = self._jobs.get(call.request_id)
+            key = (caller.node, call.request_id)
+            job = self._jobs.get(key)
             if job is not None:
                 if job.hash != hash_:
                     raise BadArguments(f"{self._here}: request id {call.request_id} was used with other arguments")
-                job.replies.append(reply)
+                job.join(reply, call)
                 return
+            if call.ms_left <= 0:
+                raise CallTimeout(f"{self._here}: {call.method} came without time left: not started")
         except MeshError as error:
             self._home.counts.refuse(error)
             reply.answer(False, encode(wire_form(error)))
             return
-        job = self._jobs[call.request_id] = Job(hash_, reply)
+        job = self._jobs[key] = Job(hash_, reply, caller, call, repeatable=offered.row.repeatable)
         self.running += 1
         try:
-            good, body = self._outcome(offered, caller, call, job)
+            good, body = self._outcome(offered, call, job)
         finally:
             self.running -= 1
-            del self._jobs[call.request_id]
+            del self._jobs[key]
         crash_point("mesh.answer.before")
         for waiting in job.replies:
             waiting.answer(good, body)
         crash_point("mesh.answer.after")
 
-    def _outcome(self, offered: Offered, caller: Caller, call: wire.Call, job: Job) -> tuple[bool, bytes]:
-        def progress(value: Any) -> None:
-            body = msgspec.Raw(encode(value))
-            for waiting in job.replies:
-                waiting.progress(body)
+    def take_back(self, caller: str, request_ids: list[str]) -> None:
+        """Its caller waits for these no more."""
+        for request_id in request_ids:
+            job = self._jobs.get((caller, request_id))
+            if job is not None:
+                job.running.take_back(f"{caller} waits for it no more")
 
+    def _outcome(self, offered: Offered, call: wire.Call, job: Job) -> tuple[bool, bytes]:
         try:
             record = None
             if not offered.row.repeatable:
-                record, fresh = self._journal.begin(call.request_id, job.hash, f"{call.topic}.{call.method}")
+                caller = job.running.caller.node
+                record, fresh = self._journal.begin(caller, call.request_id, job.hash, f"{call.topic}.{call.method}")
                 if not fresh:
                     return record.done.get()
             good = True
             try:
-                body = dispatch.run(offered, caller, call.arguments, progress, lax=call.lax)
+                body = dispatch.run(offered, job.running, call.arguments, lax=call.lax)
             except (Exception, gevent.Timeout) as failure:  # noqa: BLE001  (carried to the caller)
                 good, body = False, encode(wire_form(failure))
             if record is not None:
@@ -265,5 +291,7 @@ class Answering:
                     for reply in job.replies:
                         if isinstance(reply, RemoteReply):
                             waiting.setdefault(reply.route, []).append(reply.number)
+                if job.running.overdue(now):
+                    job.running.take_back("its time is up")
             for route, numbers in waiting.items():
                 self._put(wire.Working(numbers), route)

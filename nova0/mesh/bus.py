@@ -86,7 +86,8 @@ class Bus(Protocol):
         learn the outcome of an earlier attempt. Default: a new one for each call. `timeout_s`
         overrides the total of the method's time-out class. `context` (request id of the user's
         request, trace id) travels along and is `Caller.context` there. `on_progress` receives what
-        the method passes to `Bus.progress`.
+        the method passes to `Bus.progress`. A call made inside a method has at most the time left of the
+        call that method works for; what the method spawns is not bound by it.
         Raises the errors of `mesh.errors`, or the method's own registered error.
         """
 
@@ -103,6 +104,27 @@ class Bus(Protocol):
         """The caller has stored the answers of these requests and will not ask for them again: the
         callees may forget them. Only of use for ids given to `stub(request_id=...)`; other calls are
         acknowledged by the mesh. What is never acknowledged is kept for a day."""
+
+    def cancel(self, request_ids: list[str]) -> None:
+        """Take back requests asked under ids of one's own: who waits for them here gets Cancelled, and whoever
+        works on them learns it (see `cancelled`). Asked again under its id, such a request tells what became
+        of it. A call without an id of one's own is taken back by giving it up: kill its greenlet, let a
+        time-out end it."""
+
+    def cancelled(self) -> bool:
+        """Inside a method: nobody waits for this call any more. A method that is not `repeatable` goes on
+        until it looks; a `repeatable` one is ended with Cancelled where it waits."""
+
+    def check_cancelled(self) -> None:
+        """Inside a method, where it can stop without harm: raises Cancelled if nobody waits any more."""
+
+    def wait_cancelled(self, timeout_s: float) -> bool:
+        """Inside a method: wait, but no longer than until nobody waits for this call; whether that is so."""
+
+    def time_left(self) -> float | None:
+        """Inside a method: seconds its caller still waits; calls made here get no more. None where nothing
+        limits them: outside of a method, or past the time of a request with an id of its caller's own, which
+        may be asked again."""
 
     def caller(self) -> Caller:
         """Inside a method: who called. Outside: LookupError."""

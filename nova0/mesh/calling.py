@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
-import uuid
 from typing import Any, Protocol
 
 import gevent
@@ -15,9 +15,18 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Caller, Status
-from nova0.mesh.codec import MethodCodec, decode, wire_form
+from nova0.mesh.codec import MethodCodec, decode, encode, fits, wire_form
 from nova0.mesh.counts import Counts
-from nova0.mesh.errors import Busy, CallTimeout, MeshError, Unreachable, from_wire, kind_of
+from nova0.mesh.errors import (
+    BadArguments,
+    Busy,
+    CallTimeout,
+    Cancelled,
+    MeshError,
+    Unreachable,
+    from_wire,
+    kind_of,
+)
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link, Pending
 from nova0.mesh.offers import Offers
@@ -28,6 +37,7 @@ from nova0.mesh.surface import Role, Timeout
 
 SWEEP_S = 0.1  # how fine time-outs are
 MOST_OWED = 10_000  # acknowledgements kept for one node
+MOST_NAMED = 50_000  # ids given by the application of which we know whom we asked
 DIAL_S = 4.0  # a call whose link does not come up within this was not started
 
 
@@ -50,8 +60,13 @@ class Calling:
     def __init__(self, home: Origin) -> None:
         self._home = home
         self._node = home.settings.node
+        self._start = secrets.token_hex(4)
+        self._made = 0  # ids made since
+        self._open: dict[int, str] = {}  # number of an id made -> node that may be asked for it; "": any
         self._acknowledged: dict[str, list[str]] = {}
-        self._targets: dict[str, str] = {}  # request id -> node, for ids given by the caller
+        self._taken_back: dict[str, list[str]] = {}
+        self._targets: dict[str, set[str]] = {}  # request id -> nodes, for ids given by the caller
+        self._local: dict[str, list[_LocalReply]] = {}  # those at work here, the same
         self._timer = gevent.get_hub().loop.timer(SWEEP_S, repeat=SWEEP_S)
         self._timer.start(self._sweep)
 
@@ -105,64 +120,116 @@ class Calling:
         plain: bool = False,
     ) -> msgspec.Raw | bytes:
         """The encoded result. `node` names one process; else the topic, at `host` if given."""
+        fits(arguments, f"{topic}.{method}")
         total = patience.total_s if total_s is None else total_s
+        inherited = dispatch.time_left()
+        if inherited is not None and inherited < total:
+            total = inherited
+            if total <= 0:
+                raise CallTimeout(f"{topic}.{method}: not started, the call it is made for has no time left")
         end = time.monotonic() + total
-        given = request_id
-        request_id = given or uuid.uuid4().hex
+        named = request_id is not None
+        number = 0
+        if request_id is None:
+            number = self._made = self._made + 1
+            request_id = wire.made_id(self._start, number)
+        elif request_id.startswith("~") or len(request_id) > wire.MAX_REQUEST_ID:
+            raise BadArguments(f"a request id has at most {wire.MAX_REQUEST_ID} characters and does not begin with ~")
         tried: set[str] = set()
-        while True:
-            target = self._choose(topic, host, node, tried)
-            message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context or {}, lax, plain)
-            left = max(0.0, end - time.monotonic())
-            name = self._node if target is None else target.node
-            try:
-                if target is None:
-                    good, answer = self._here(message, left, on_progress, plain)
-                else:
-                    good, answer = self._there(target, message, min(patience.silence_s, left), left, on_progress)
-            except CallTimeout:
-                raise CallTimeout(f"{name}: no answer to {topic}.{method} within the time allowed") from None
-            error = None if good else from_wire(answer)
-            if isinstance(error, Busy | Unreachable) and host is None and node is None and time.monotonic() < end:
-                # it says itself that it has not started: another member may, under the same id
-                tried.add(name)
+        asked: set[str] = set()  # nodes that may have started it
+        answered = False
+        try:
+            while True:
+                target = self._choose(topic, host, node, tried)
+                message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context or {}, lax, plain)
+                left = max(0.0, end - time.monotonic())
+                name = self._node if target is None else target.node
+                if named:
+                    self._remember(request_id, name)
+                elif acknowledge:
+                    self._open[number] = name if host or node else ""
                 try:
-                    self._choose(topic, host, node, tried)
-                    continue
-                except Unreachable:
-                    raise error from None
-            if acknowledge and target is not None:
-                self._owe(target.node, request_id)
-            elif acknowledge:
-                self._home.journal.drop([request_id])
-            elif given is not None:
-                self._remember(given, name)
-            if error is not None:
-                raise error
-            return answer
+                    if target is None:
+                        asked.add(name)
+                        good, answer = self._here(message, left, on_progress, plain)
+                    else:
+                        silence_s = min(patience.silence_s, left)
+                        good, answer = self._there(target, message, silence_s, left, on_progress, asked)
+                except CallTimeout:
+                    raise CallTimeout(f"{name}: no answer to {topic}.{method} within the time allowed") from None
+                error = None if good else from_wire(answer)
+                if isinstance(error, Busy | Unreachable) and host is None and node is None and time.monotonic() < end:
+                    # it says itself that it has not started: another member may, under the same id
+                    tried.add(name)
+                    asked.discard(name)
+                    try:
+                        self._choose(topic, host, node, tried)
+                        continue
+                    except Unreachable:
+                        raise error from None
+                answered = True
+                if error is not None:
+                    raise error
+                return answer
+        finally:
+            if not named:
+                self._open.pop(number, None)
+                for name in asked:
+                    if not answered:  # nobody can ask for it again: whoever works on it may leave off
+                        self._take_back(name, request_id)
+                    if acknowledge:
+                        self._owe(name, request_id)
+
+    def acknowledge(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            for node in self._targets.pop(request_id, ()):
+                self._owe(node, request_id)
+
+    def cancel(self, request_ids: list[str]) -> None:
+        """As `Bus.cancel`. Who waits here is told at once, who works there as soon as the link allows."""
+        loop = gevent.get_hub().loop
+        for request_id in request_ids:
+            why = Cancelled(f"request {request_id} was taken back")
+            for local in self._local.get(request_id, ()):
+                local.done.set((False, encode(wire_form(why))))
+            for node in self._targets.get(request_id, ()):
+                self._take_back(node, request_id)
+                peer = self._home.roster.peers.get(node)
+                if peer is not None and peer.link is not None:
+                    for pending in list(peer.link.pending.values()):
+                        if pending.message.request_id == request_id:
+                            peer.link.forget(pending)
+                            loop.run_callback(pending.end, False, why)
 
     def _owe(self, node: str, request_id: str) -> None:
         """To be acknowledged at the next sweep; what a long-gone node would have to hear is forgotten."""
+        if node == self._node:
+            self._home.journal.drop(node, [request_id])
+            return
         owed = self._acknowledged.setdefault(node, [])
         owed.append(request_id)
         del owed[:-MOST_OWED]
 
-    def acknowledge(self, request_ids: list[str]) -> None:
-        for request_id in request_ids:
-            node = self._targets.pop(request_id, None)
-            if node == self._node:
-                self._home.journal.drop([request_id])
-            elif node is not None:
-                self._owe(node, request_id)
+    def _take_back(self, node: str, request_id: str) -> None:
+        """Now, or at a sweep once the link is up again."""
+        if node == self._node:
+            self._home.answering.take_back(node, [request_id])
+            return
+        peer = self._home.roster.peers.get(node)
+        said = wire.Acknowledge([], taken_back=[request_id])
+        if peer is None or peer.link is None or not peer.link.say(said):
+            waiting = self._taken_back.setdefault(node, [])
+            waiting.append(request_id)
+            del waiting[:-MOST_OWED]
 
     def load_of(self, peer: Peer) -> int:
         """What it said of itself, or what we alone have given it since."""
         return max(peer.load, len(peer.link.pending) if peer.link is not None else 0)
 
     def _remember(self, request_id: str, node: str) -> None:
-        if len(self._targets) > 50_000:
+        if len(self._targets) > MOST_NAMED:
             self._targets.pop(next(iter(self._targets)))
-        self._targets[request_id] = node
+        self._targets.setdefault(request_id, set()).add(node)
 
     def _choose(self, topic: str, host: str | None, node: str | None, tried: set[str]) -> Peer | None:
         """The peer, or None for this node. Raises Unreachable."""
@@ -199,7 +266,7 @@ class Calling:
         raise Unreachable(f"{where}: no such agent is known here; see `nova0 agents`")
 
     def _there(
-        self, peer: Peer, message: wire.Call, silence_s: float, total_s: float, on_progress: Any
+        self, peer: Peer, message: wire.Call, silence_s: float, total_s: float, on_progress: Any, asked: set[str]
     ) -> tuple[bool, Any]:
         link = self._home.link(peer)
         pending = Pending(message, silence_s, total_s, on_progress)
@@ -208,6 +275,8 @@ class Calling:
             good, body = pending.waiter.get()
         finally:
             link.forget(pending)
+            if pending.sent:
+                asked.add(peer.node)
         if isinstance(body, MeshError):
             if isinstance(body, CallTimeout):
                 raise body
@@ -224,17 +293,29 @@ class Calling:
             request_id=message.request_id,
             context=message.context,
         )
+        message.ms_left = int(total_s * 1000)
         reply = _LocalReply(on_progress)
+        waiting = self._local.setdefault(message.request_id, [])
+        waiting.append(reply)
         gevent.spawn(self._home.answering.execute, caller, message, reply)
         try:
-            good, body = reply.done.get(timeout=total_s)
-        except gevent.Timeout:
-            raise CallTimeout(self._node) from None
+            reply.done.wait(total_s)
+        finally:
+            waiting.remove(reply)
+            if not waiting:
+                self._local.pop(message.request_id, None)
+        if not reply.done.ready():
+            raise CallTimeout(self._node)
+        good, body = reply.done.get()
         return good, body if good else decode(body)
 
     def _sweep(self) -> None:
         """Ten times a second, in the hub: end what waits in vain, pass on acknowledgements."""
         now = time.monotonic()
+        lowest: dict[str, int] = {}
+        if self._acknowledged or self._taken_back:
+            for number, node in self._open.items():  # in the order of their numbers
+                lowest.setdefault(node, number)
         for peer in self._home.roster.peers.values():
             link = peer.link
             if link is None:
@@ -244,9 +325,13 @@ class Calling:
                 if end is not None:
                     link.forget(pending)
                     pending.end(False, end)
-            waiting = self._acknowledged.get(peer.node)
-            if waiting and link.say(wire.Acknowledge(waiting)):
-                del self._acknowledged[peer.node]
+            waiting = self._acknowledged.get(peer.node, [])
+            taken_back = self._taken_back.get(peer.node, [])
+            if waiting or taken_back:
+                below = min(lowest.get(peer.node, self._made + 1), lowest.get("", self._made + 1))
+                if link.say(wire.Acknowledge(waiting, self._start, below, taken_back)):
+                    self._acknowledged.pop(peer.node, None)
+                    self._taken_back.pop(peer.node, None)
 
 
 class _LocalReply:
@@ -255,7 +340,8 @@ class _LocalReply:
         self._on_progress = on_progress
 
     def answer(self, good: bool, body: bytes) -> None:
-        self.done.set((good, body))
+        if not self.done.ready():
+            self.done.set((good, body))
 
     def progress(self, value: msgspec.Raw) -> None:
         if self._on_progress is not None:

@@ -32,6 +32,7 @@ LOG = logging.getLogger(__name__)
 MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
 MOST_MARKS = 256
 MOST_SIGNAL_BYTES = 1 << 20
+MOST_CAST_BYTES = MOST_SIGNAL_BYTES - (64 << 10)  # its arguments
 
 
 class Hearer(Protocol):
@@ -261,7 +262,7 @@ class Casting:
         try:
             offered = self._home.offers.find(topic, signal.method, "cast")
             dispatch.authorise(offered, caller, self._node)
-            dispatch.run(offered, caller, signal.arguments, lambda value: None)
+            dispatch.run(offered, dispatch.Running(caller, lambda value: None), signal.arguments)
         except Exception as error:  # noqa: BLE001  (nobody waits for a cast)
             LOG.warning("%s: cast %s.%s from %s failed: %s", self._node, topic, signal.method, caller.node, error)
         finally:

@@ -12,6 +12,7 @@ import msgspec
 from nova0.mesh.errors import BadArguments, RemoteError, to_wire
 from nova0.mesh.surface import Method, Surface
 
+MOST_BYTES = (8 << 20) - (64 << 10)  # arguments or a result: what a frame holds beside its envelope
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder().decode
 
@@ -97,6 +98,14 @@ def wire_form(error: BaseException) -> dict[str, Any]:
             "data": {k: str(v) for k, v in body["data"].items()},
         }
     return body
+
+
+def fits(body: bytes | msgspec.Raw, what: str, most: int = MOST_BYTES) -> None:
+    """Raises BadArguments where `body` is more than one message may carry."""
+    if len(memoryview(body)) > most:
+        raise BadArguments(
+            f"{what}: {len(memoryview(body))} bytes, and {most} travel at most: larger things are streams"
+        )
 
 
 def _field(message: str) -> str:

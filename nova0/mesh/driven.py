@@ -16,7 +16,7 @@ import zmq
 from greenlet import getcurrent, greenlet
 
 from nova0.mesh.errors import Busy
-from nova0.mesh.wire import encode
+from nova0.mesh.wire import MAX_FRAME_BYTES, encode
 from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Driven:
         if waiting is None:
             self._turn[to] = [message]
         elif len(waiting) >= 512:
-            self._emit(to, encode(self._turn.pop(to)))
+            self._send_turn(to, self._turn.pop(to))
             self._turn[to] = [message]
         else:
             waiting.append(message)
@@ -102,7 +102,7 @@ class Driven:
         turn, self._turn = self._turn, {}
         for to, messages in turn.items():
             try:
-                self._emit(to, encode(messages))
+                self._send_turn(to, messages)
             except Busy as full:
                 LOG.warning("%s", full)
 
@@ -116,6 +116,16 @@ class Driven:
                 self._retry.stop()
                 self._retry.close()
             self.socket.close(linger_ms)
+
+    def _send_turn(self, to: bytes, messages: list[Any]) -> None:
+        """In one frame, unless they are too large for one: the peer's libzmq would cut the connection."""
+        body = encode(messages)
+        if len(body) <= MAX_FRAME_BYTES or len(messages) == 1:
+            self._emit(to, body)
+        else:
+            half = len(messages) // 2
+            self._send_turn(to, messages[:half])
+            self._send_turn(to, messages[half:])
 
     def _emit(self, to: bytes, body: bytes) -> None:
         blocked = self._blocked.get(to)

@@ -20,17 +20,19 @@ from gevent.event import AsyncResult
 import nova0
 from nova0.mesh import offers as dispatch
 from nova0.mesh.bus import Caller, Member, Status
-from nova0.mesh.codec import MethodCodec, wire_form
-from nova0.mesh.errors import BadArguments, CallTimeout, Unreachable, from_wire
+from nova0.mesh.casting import MOST_CAST_BYTES
+from nova0.mesh.codec import MethodCodec, fits, wire_form
+from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, Unreachable, from_wire
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
 from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub, stub_class
 from nova0.mesh.surface import Surface
+from nova0.mesh.wire import made_id
 
 LOG = logging.getLogger(__name__)
 S = TypeVar("S", bound=Surface)
-RECORDS = 10_000  # answers kept for at-most-once; the oldest acknowledged or answered go first
+RECORDS = 10_000  # answers kept for at-most-once until they are acknowledged
 
 
 class LocalNet:
@@ -52,11 +54,28 @@ class LocalNet:
 
 
 class _Work:
-    __slots__ = ("done", "hash", "on_progress")
+    __slots__ = ("done", "hash", "on_progress", "running", "timer")
 
-    def __init__(self, hash_: bytes) -> None:
+    def __init__(self, hash_: bytes, caller: Caller, total_s: float, *, named: bool, repeatable: bool) -> None:
         self.hash, self.done = hash_, AsyncResult()
         self.on_progress: list[Callable[[Any], None]] = []
+        end = time.monotonic() + total_s
+        self.running = dispatch.Running(caller, self._progress, end, named=named, may_be_ended=repeatable)
+        self.timer = gevent.spawn_later(total_s, self._overdue)
+
+    def join(self, total_s: float) -> None:
+        self.running.deadline = max(self.running.deadline or 0, time.monotonic() + total_s)
+
+    def _progress(self, value: Any) -> None:
+        for heard in self.on_progress:
+            heard(value)
+
+    def _overdue(self) -> None:
+        while not self.done.ready():
+            if self.running.overdue(time.monotonic()):
+                self.running.take_back("its time is up")
+                return
+            gevent.sleep(0.5)
 
 
 class LocalBus:
@@ -69,7 +88,9 @@ class LocalBus:
         self.offers = dispatch.Offers(self.node)
         self._heard: list[Callable[[Member, Status], None]] = []
         self._gap_heard: list[Callable[[str, str], None]] = []
-        self._work: OrderedDict[str, _Work] = OrderedDict()
+        self._work: OrderedDict[tuple[str, str], _Work] = OrderedDict()  # (caller, its request id)
+        self._made = 0
+        self._waiting: dict[str, list[AsyncResult]] = {}  # our own callers by request id
         self._in_flight: set[gevent.Greenlet] = set()
         self.streams = Service(self.node)
 
@@ -117,7 +138,31 @@ class LocalBus:
     def acknowledge(self, request_ids: list[str]) -> None:
         for bus in self.net.buses.values():
             for request_id in request_ids:
-                bus._work.pop(request_id, None)
+                work = bus._work.get((self.node, request_id))
+                if work is not None and work.done.ready():
+                    del bus._work[self.node, request_id]
+
+    def cancel(self, request_ids: list[str]) -> None:
+        for bus in self.net.buses.values():
+            for request_id in request_ids:
+                work = bus._work.get((self.node, request_id))
+                if work is not None and not work.done.ready():
+                    work.running.take_back(f"{self.node} waits for it no more")
+        for request_id in request_ids:
+            for waiting in self._waiting.get(request_id, ()):
+                waiting.set((False, wire_form(Cancelled(f"request {request_id} was taken back"))))
+
+    def cancelled(self) -> bool:
+        return bool(dispatch.running().taken_back)
+
+    def check_cancelled(self) -> None:
+        dispatch.running().check()
+
+    def time_left(self) -> float | None:
+        return dispatch.time_left()
+
+    def wait_cancelled(self, timeout_s: float) -> bool:
+        return dispatch.running().wait(timeout_s)
 
     def caller(self) -> Caller:
         return dispatch.running().caller
@@ -198,9 +243,18 @@ class LocalBus:
     def _send_call(self, stub: Stub, codec: MethodCodec, body: bytes) -> Any:
         if self.status is not Status.UP:
             raise Unreachable(f"{self.node}: not started")
+        name = f"{stub.topic}.{codec.row.name}"
+        fits(body, name)
         target = self._target(stub.topic, stub.host)
         total_s = codec.row.timeout.total_s if stub.timeout_s is None else stub.timeout_s
-        request_id = stub.request_id or uuid.uuid4().hex
+        inherited = dispatch.time_left()
+        if inherited is not None:
+            total_s = min(total_s, inherited)
+            if total_s <= 0:
+                raise CallTimeout(f"{name}: not started, the call it is made for has no time left")
+        named = stub.request_id is not None
+        self._made += 1
+        request_id = stub.request_id or made_id(self.node, self._made)
         caller = Caller(
             node=self.node,
             host=self.host,
@@ -208,56 +262,77 @@ class LocalBus:
             request_id=request_id,
             context=stub.context,
         )
-        work = target._take(stub.topic, codec.row.name, caller, body, stub.on_progress)
+        work = target._take(stub.topic, codec.row.name, caller, body, stub.on_progress, total_s, named=named)
+        answer: AsyncResult = AsyncResult()
+        work.done.rawlink(lambda done: answer.ready() or answer.set(done.value))
+        waiting = self._waiting.setdefault(request_id, [])
+        waiting.append(answer)
         try:
-            good, answer = work.done.get(timeout=total_s)
-        except gevent.Timeout:
-            raise CallTimeout(f"{target.node}: no answer to {codec.row.name} within {total_s} s") from None
-        if stub.request_id is None:
-            target._work.pop(request_id, None)
+            answer.wait(total_s)
+        finally:
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[request_id]
+            if not named:
+                target._work.pop((self.node, request_id), None)
+                if not work.done.ready():
+                    work.running.take_back(f"{self.node} waits for it no more")
+        if not answer.ready():
+            raise CallTimeout(f"{target.node}: no answer to {codec.row.name} within {total_s} s")
+        good, outcome = answer.get()
         if not good:
-            raise from_wire(answer)
-        return codec.unpack_result(answer)
+            raise from_wire(outcome)
+        return codec.unpack_result(outcome)
 
     def _take(
-        self, topic: str, method: str, caller: Caller, body: bytes, on_progress: Callable[[Any], None] | None
+        self,
+        topic: str,
+        method: str,
+        caller: Caller,
+        body: bytes,
+        on_progress: Callable[[Any], None] | None,
+        total_s: float,
+        *,
+        named: bool,
     ) -> _Work:
         offered = self.offers.find(topic, method, "call")
         dispatch.authorise(offered, caller, self.node)
         hash_ = hashlib.blake2b(f"{topic}\0{method}\0".encode() + body, digest_size=8).digest()
-        work = self._work.get(caller.request_id)
-        again = work is not None and not (offered.row.repeatable and work.done.ready())
-        if work is not None and again:
+        key = (caller.node, caller.request_id)
+        work = self._work.get(key)
+        again = work is not None
+        if work is not None:
             if work.hash != hash_:
                 raise BadArguments(f"{self.node}: request id {caller.request_id} was used with other arguments")
+            work.join(total_s)
         else:
-            work = self._work[caller.request_id] = _Work(hash_)
-            while len(self._work) > RECORDS:
-                self._work.popitem(last=False)
+            if len(self._work) >= RECORDS:
+                raise Busy(f"{self.node}: {RECORDS} answers wait for their callers to acknowledge them")
+            work = self._work[key] = _Work(hash_, caller, total_s, named=named, repeatable=offered.row.repeatable)
         if on_progress is not None:
             work.on_progress.append(on_progress)
         if not again:
-            greenlet = gevent.spawn(self._run, offered, caller, body, work)
+            greenlet = gevent.spawn(self._run, offered, body, work)
             self._in_flight.add(greenlet)
         return work
 
-    def _run(self, offered: dispatch.Offered, caller: Caller, body: bytes, work: _Work) -> None:
-        def progress(value: Any) -> None:
-            for heard in work.on_progress:
-                heard(value)
-
+    def _run(self, offered: dispatch.Offered, body: bytes, work: _Work) -> None:
         try:
-            outcome: tuple[bool, Any] = (True, dispatch.run(offered, caller, body, progress))
+            outcome: tuple[bool, Any] = (True, dispatch.run(offered, work.running, body))
         except Exception as error:  # noqa: BLE001  (carried to the caller)
             outcome = (False, wire_form(error))
         finally:
             self._in_flight.discard(gevent.getcurrent())
+            work.timer.kill(block=False)
+            if offered.row.repeatable:  # no record: the next ask runs it again
+                self._work.pop((work.running.caller.node, work.running.caller.request_id), None)
         if not work.done.ready():
             work.done.set(outcome)
 
     def _send_cast(self, stub: Stub, codec: MethodCodec, body: bytes) -> None:
         if self.status is not Status.UP:
             raise Unreachable(f"{self.node}: not started")
+        fits(body, f"cast {stub.topic}.{codec.row.name}", MOST_CAST_BYTES)
         for bus in list(self.net.buses.values()):
             if bus.status is not Status.UP or stub.topic not in bus.offers.agents or stub.host not in (None, bus.host):
                 continue
@@ -275,7 +350,7 @@ class LocalBus:
         try:
             offered = self.offers.find(topic, method, "cast")
             dispatch.authorise(offered, caller, self.node)
-            dispatch.run(offered, caller, body, lambda value: None)
+            dispatch.run(offered, dispatch.Running(caller, lambda value: None), body)
         except Exception as error:  # noqa: BLE001  (nobody waits for a cast)
             LOG.warning("%s: cast %s.%s from %s failed: %s", self.node, topic, method, caller.node, error)
         LOG.debug("cast %s.%s heard in %.3f s", topic, method, time.monotonic() - started)

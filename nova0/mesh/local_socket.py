@@ -157,7 +157,8 @@ class LocalSocket:
             method,
             encode(arguments),
             patience=Timeout("local", 10, total_s),
-            request_id=question.get("request_id"),
+            # no id of a person is one of the node's own
+            request_id=f"person/{question['request_id']}" if question.get("request_id") else None,
             acknowledge=not question.get("request_id"),
             node=node,
             lax=True,

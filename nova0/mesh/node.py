@@ -22,7 +22,7 @@ from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain
-from nova0.mesh.codec import MethodCodec
+from nova0.mesh.codec import MethodCodec, fits
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door, bind
 from nova0.mesh.errors import Incompatible, Unreachable
@@ -193,6 +193,21 @@ class Node:
     def acknowledge(self, request_ids: list[str]) -> None:
         self.calling.acknowledge(request_ids)
 
+    def cancel(self, request_ids: list[str]) -> None:
+        self.calling.cancel(request_ids)
+
+    def cancelled(self) -> bool:
+        return bool(dispatch.running().taken_back)
+
+    def check_cancelled(self) -> None:
+        dispatch.running().check()
+
+    def time_left(self) -> float | None:
+        return dispatch.time_left()
+
+    def wait_cancelled(self, timeout_s: float) -> bool:
+        return dispatch.running().wait(timeout_s)
+
     def caller(self) -> Caller:
         return dispatch.running().caller
 
@@ -355,6 +370,7 @@ class Node:
         """Cast to `topic` or `topic@host`, those of this node included."""
         if not self._running:
             raise Unreachable(f"{self.node}: not started")
+        fits(body, f"cast {topic}.{method}", casting.MOST_CAST_BYTES)
         signal = self.casting.cast(topic, method, body, request_id or uuid.uuid4().hex, context or {}, plain)
         self.casting.deliver(self.node, self.host, self.roles(), topic, signal)
 

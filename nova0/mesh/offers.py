@@ -14,10 +14,12 @@ from typing import Any
 
 import gevent
 import msgspec
+from gevent.event import Event
+from greenlet import getcurrent
 
 from nova0 import log
 from nova0.mesh.bus import Caller
-from nova0.mesh.codec import MethodCodec, codecs_of, encode
+from nova0.mesh.codec import MethodCodec, codecs_of, encode, fits
 from nova0.mesh.errors import (
     BadArguments,
     Busy,
@@ -40,12 +42,63 @@ MESH = "mesh"  # the topic every node answers by itself; not announced
 
 
 class Running:
-    """The call the current greenlet works for."""
+    """The call the current greenlet works for. `deadline` is by the monotonic clock; the work for an id
+    the application gave goes on after it, for it may be asked again."""
 
-    __slots__ = ("caller", "progress")
+    __slots__ = ("_bell", "_greenlet", "caller", "deadline", "may_be_ended", "named", "progress", "taken_back")
 
-    def __init__(self, caller: Caller, progress: Callable[[Any], None]) -> None:
-        self.caller, self.progress = caller, progress
+    def __init__(
+        self,
+        caller: Caller,
+        progress: Callable[[Any], None],
+        deadline: float | None = None,
+        *,
+        named: bool = False,
+        may_be_ended: bool = False,
+    ) -> None:
+        self.caller, self.progress, self.deadline = caller, progress, deadline
+        self.named, self.may_be_ended = named, may_be_ended
+        self.taken_back = ""  # why nobody waits for it any more
+        self._bell: Event | None = None
+        self._greenlet: Any = None
+
+    def overdue(self, now: float) -> bool:
+        """Past its deadline, and nobody will ask for what becomes of it."""
+        return self.deadline is not None and now > self.deadline and (self.may_be_ended or not self.named)
+
+    def take_back(self, why: str) -> None:
+        """Nobody waits: a method that may run twice is ended where it waits, another can see it."""
+        if not self.taken_back:
+            self.taken_back = why
+            if self._bell is not None:
+                self._bell.set()
+            if self.may_be_ended:
+                gevent.get_hub().loop.run_callback(self._end)
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Until it is taken back, at most for `timeout_s`; whether it is."""
+        if self._bell is None:
+            self._bell = Event()
+            if self.taken_back:
+                self._bell.set()
+        return self._bell.wait(timeout_s)
+
+    def check(self) -> None:
+        if self.taken_back:
+            raise Cancelled(self.taken_back)
+
+    def begin(self) -> None:
+        """The method runs from here in this greenlet, until `over`. Raises Cancelled where it need not run."""
+        self.check()
+        self._greenlet = getcurrent()
+
+    def over(self) -> None:
+        self._greenlet = None
+
+    def _end(self) -> None:
+        """In the hub, so the method is waiting somewhere."""
+        if self._greenlet is not None:
+            self._greenlet.throw(Cancelled(self.taken_back))
 
 
 _running: ContextVar[Running | None] = ContextVar("nova0_mesh_running", default=None)
@@ -57,6 +110,16 @@ def running() -> Running:
     if now is None:
         raise LookupError("not inside a method called over the mesh")
     return now
+
+
+def time_left() -> float | None:
+    """Seconds left of the call this greenlet works for; None where nothing limits it: outside of one, or
+    where the application named the request and may ask for its outcome later."""
+    now = _running.get()
+    if now is None or now.deadline is None:
+        return None
+    left = now.deadline - monotonic()
+    return None if now.named and left <= 0 else left
 
 
 class Offered:
@@ -170,9 +233,8 @@ def roles_seen(roles: Iterable[str], caller_host: str, here_host: str) -> tuple[
 
 def run(
     offered: Offered,
-    caller: Caller,
+    running: Running,
     body: bytes | msgspec.Raw,
-    progress: Callable[[Any], None],
     *,
     lax: bool = False,
 ) -> bytes:
@@ -180,27 +242,34 @@ def run(
     logged with their traceback here, for they do not travel."""
     started = monotonic()
     try:
-        body = _run(offered, caller, body, progress, lax)
+        answer = _run(offered, running, body, lax)
     except BaseException as error:
         offered.tally.failed(kind_of(error), monotonic() - started)
         raise
     offered.tally.took(monotonic() - started)
-    return body
+    return answer
 
 
-def _run(
-    offered: Offered, caller: Caller, body: bytes | msgspec.Raw, progress: Callable[[Any], None], lax: bool
-) -> bytes:
+def _run(offered: Offered, running: Running, body: bytes | msgspec.Raw, lax: bool) -> bytes:
     kwargs = offered.codec.unpack_arguments(body, lax=lax)
-    token = _running.set(Running(caller, progress))
+    caller = running.caller
+    token = _running.set(running)
     about = log.request.set(caller.context or None)
     try:
-        result = offered.function(**kwargs)
         try:
-            return encode(result)
+            running.begin()
+            result = offered.function(**kwargs)
+        finally:
+            running.over()
+        try:
+            answer = encode(result)
+            fits(answer, f"the result of {offered.row.name}")
+            return answer
         except (TypeError, ValueError, OverflowError) as error:
             raise BadArguments(f"{offered.row.name}: its result cannot travel: {error}") from error
     except NOT_OURS as error:
+        if running.taken_back and isinstance(error, Cancelled):
+            raise
         # The method's own call to someone else failed so: to its caller this method did answer.
         raise RemoteError(f"{offered.row.name}: {error.message}", remote_kind=error.kind) from error
     except MeshError:

@@ -17,6 +17,7 @@ LOWEST, HIGHEST = 1, 2
 MAX_FRAME_BYTES = 8 << 20  # libzmq cuts a peer that sends more; larger things are streams
 MAX_DOOR_BYTES = 4096  # at the door anybody may speak, so little
 MAX_MEMBERS = 4096  # cards taken from one message
+MAX_REQUEST_ID = 255
 
 
 class BadFrame(ValueError):
@@ -128,9 +129,13 @@ class Progress(Struct, array_like=True, tag=8):
 
 
 class Acknowledge(Struct, array_like=True, tag=9):
-    """Answers to these requests were stored by the caller; their records may go."""
+    """The caller will not ask for these again: their records may go. With `start`, the same of every id
+    `made_id(start, n)` with n < `below`, and of all ids it made before that start of its process."""
 
     request_ids: list[str]
+    start: str = ""
+    below: int = 0
+    taken_back: list[str] = []  # nobody waits for these: who works on one may leave off
 
 
 class Ping(Struct, array_like=True, tag=10):
@@ -246,6 +251,19 @@ _streamed = msgspec.msgpack.Decoder(Streamed).decode
 BROKEN = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, TypeError, OverflowError)
 
 CHATTER = "\x01mesh"  # topic of beats, goodbyes and news; no agent's topic can begin so
+
+
+def made_id(start: str, number: int) -> str:
+    """A request id the mesh makes itself. `start` is a fresh word for each start of the caller's process."""
+    return f"~{start}.{number}"
+
+
+def made_by(request_id: str) -> tuple[str, int]:
+    """(start, number) of an id the mesh made, ("", 0) of one given by an application."""
+    if not request_id.startswith("~"):
+        return "", 0
+    start, _, number = request_id[1:].partition(".")
+    return (start, int(number)) if number.isdecimal() and len(number) < 18 else ("", 0)
 
 
 def read_frame(body: bytes | memoryview) -> list[Message]:

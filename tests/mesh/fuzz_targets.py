@@ -165,6 +165,7 @@ class Journal:
             journal._framed(journal.Intent("a", b"12345678", "compute.start", 1e12)),
             journal._framed(journal.Done("a", True, b"\x01")),
             journal._framed(journal.Dropped(["a"])),
+            journal._framed(journal.Intent("~1f.7", b"12345678", "compute.start", 1e12, "lab0/controller")),
         ]
         yield b"\0" + b"".join(records)
         yield b"\0" + records[0] + bytes(64)  # blocks that were never written
@@ -177,7 +178,7 @@ class Journal:
         path = self.folder / "journal"
         path.write_bytes(body)
         reader = journal.Journal.__new__(journal.Journal)  # reads alone: no thread for each input
-        reader._path, reader._node, reader._records, reader._dropped = path, "lab1/host", {}, []
+        reader._path, reader._node, reader._records, reader._marks, reader._bytes = path, "lab1/host", {}, {}, 0
         reader._read()
         assert all(record.done.ready() for record in reader._records.values())
 

@@ -115,11 +115,11 @@ def test_a_token_that_is_a_deep_nest_is_none():
 def test_a_journal_that_ends_in_blocks_never_written_is_read_up_to_them(tmp_path):
     path = tmp_path / "journal"
     first = Journal(path, "lab1/host")
-    first.finish(first.begin("a", b"1", "m")[0], True, b"\x01")
+    first.finish(first.begin("ctl", "a", b"1", "m")[0], True, b"\x01")
     first.close()
     path.write_bytes(path.read_bytes() + bytes(4096))
     second = Journal(path, "lab1/host")
-    assert second.begin("a", b"1", "m")[0].done.get() == (True, b"\x01")
+    assert second.begin("ctl", "a", b"1", "m")[0].done.get() == (True, b"\x01")
     second.close()
 
 

@@ -18,7 +18,7 @@ from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.db.store import Store
 from nova0.controller.scheduler.scheduler import Scheduler
 from nova0.mesh.bus import Bus
-from nova0.mesh.errors import Busy, CallTimeout, MeshError, OutcomeUnknown, Unreachable
+from nova0.mesh.errors import Busy, CallTimeout, Cancelled, MeshError, OutcomeUnknown, Unreachable
 from nova0.objects.errors import LeaveRefused
 from nova0.rpcapi.compute import ComputeAPI
 
@@ -186,7 +186,7 @@ class Operation:
         while True:
             try:
                 return getattr(self.host(host, method, on_progress), method)(*args)
-            except OutcomeUnknown:
+            except (OutcomeUnknown, Cancelled):
                 self.row.attempt += 1
                 self._record_attempt()
             except (CallTimeout, Unreachable, Busy) as error:
