@@ -16,8 +16,9 @@ PROCESSES = ("host", "controller")  # either answers; the host's runs on every m
 
 
 @contextmanager
-def local_node(args: argparse.Namespace) -> Iterator[Any]:
-    """A connected client of the local node (nova0.mesh.local_client). Failure when none runs here."""
+def local_node(args: argparse.Namespace, processes: tuple[str, ...] = PROCESSES) -> Iterator[Any]:
+    """A connected client of the local node (nova0.mesh.local_client), of the first of `processes` that
+    answers. Failure when none runs here."""
     from nova0.config import state_home
     from nova0.mesh import local_client
     from nova0.mesh.errors import Unreachable
@@ -26,7 +27,7 @@ def local_node(args: argparse.Namespace) -> Iterator[Any]:
     if state_paths[0] == state_home() != ROOTS_STATE:  # root's: for members of the group nova0
         state_paths.append(ROOTS_STATE)
     refused = []
-    for path in (place / "run" / f"mesh-{process}.sock" for place in state_paths for process in PROCESSES):
+    for path in (place / "run" / f"mesh-{process}.sock" for place in state_paths for process in processes):
         if not path.exists():
             continue
         try:

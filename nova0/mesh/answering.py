@@ -22,7 +22,7 @@ from nova0.mesh.bus import Caller
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.counts import Counts
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
-from nova0.mesh.errors import BadArguments, Busy, CallTimeout, JoinRefused, MeshError, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, CallTimeout, JoinRefused, MeshError, StoreDoubted, Unreachable
 from nova0.mesh.journal import Journal
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.offers import Offered, Offers
@@ -48,6 +48,8 @@ class Greeter(Protocol):
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]: ...
 
     def ping_age(self, node: str) -> float | None: ...
+
+    def store_doubt(self, of: str = "") -> str: ...
 
     def said_goodbye(self, peer: Peer, boot: int) -> None: ...
 
@@ -223,6 +225,10 @@ class Answering:
             dispatch.authorise(offered, caller, self._here)
             if len(call.request_id) > wire.MAX_REQUEST_ID:
                 raise BadArguments(f"{self._here}: a request id has at most {wire.MAX_REQUEST_ID} characters")
+
+            doubt = self._home.store_doubt(caller.node) if offered.row.destructive else ""
+            if doubt:
+                raise StoreDoubted(f"{self._here}: {call.method} refused: {doubt}")
             about = f"{call.topic}\0{call.method}\0".encode() + bytes(call.arguments)
             hash_ = hashlib.blake2b(about, digest_size=8).digest()
             key = (caller.node, call.request_id)

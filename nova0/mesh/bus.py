@@ -126,6 +126,11 @@ class Bus(Protocol):
         limits them: outside of a method, or past the time of a request with an id of its caller's own, which
         may be asked again."""
 
+    def store_doubt(self) -> str:
+        """Why this node destroys nothing on its controllers' word now (their store is older than, or
+        another than, the one it worked for); "" when it does. Calls marked `destructive` are refused
+        meanwhile; an agent that destroys on an *answer* asks here first."""
+
     def caller(self) -> Caller:
         """Inside a method: who called. Outside: LookupError."""
 

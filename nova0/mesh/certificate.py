@@ -14,15 +14,10 @@ from msgspec import Struct
 
 from nova0.mesh.errors import JoinRefused
 from nova0.mesh.keys import public_of
-from nova0.mesh.wire import BROKEN
+from nova0.mesh.wire import BROKEN, Signed
 
 MAX_SIGNED_BYTES = 2048
 FORMAT = 1
-
-
-class Signed(Struct, array_like=True, frozen=True):
-    body: bytes
-    signature: bytes
 
 
 class Certificate(Struct, array_like=True, frozen=True):

@@ -109,6 +109,12 @@ class Cancelled(MeshError):
 
 
 @wire_error
+class StoreDoubted(MeshError):
+    """A destructive call from a controller whose store is older than, or another than, the one this host
+    has worked for: nothing was started. `nova0 adopt` there says that it is the right one."""
+
+
+@wire_error
 class JoinRefused(MeshError):
     """A newcomer's token or certificate was not accepted."""
 

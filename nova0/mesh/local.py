@@ -164,6 +164,9 @@ class LocalBus:
     def wait_cancelled(self, timeout_s: float) -> bool:
         return dispatch.running().wait(timeout_s)
 
+    def store_doubt(self) -> str:
+        return ""
+
     def caller(self) -> Caller:
         return dispatch.running().caller
 

@@ -80,6 +80,11 @@ class LocalClient:
         """Methods of the agents on this node, or of `agent`'s node."""
         return self._ask("describe", agent=agent)
 
+    def order(self, order: str, timeout_s: float = 60.0, **arguments: Any) -> Any:
+        """Have the node do something for the cluster (mesh.orders). Raises NotAllowed unless we are root or
+        the user it runs as."""
+        return self._ask("order", timeout_s, order=order, arguments=arguments)
+
     def watch(self) -> Iterator[dict[str, Any]]:
         """Events as they come, without end: {"event": "member", "node", "status", "was", "detail"},
         {"event": "cast", "topic", "method", "publisher", "arguments"}, {"event": "gap", "topic",

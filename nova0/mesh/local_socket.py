@@ -25,9 +25,10 @@ from gevent.server import StreamServer
 
 from nova0.mesh.bus import Member, Status
 from nova0.mesh.codec import decode, encode, wire_form
-from nova0.mesh.errors import BadArguments, Busy, MeshError, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, Unreachable
 from nova0.mesh.local_client import MAX_BYTES
 from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.orders import Orders
 from nova0.mesh.surface import SHORT, Timeout
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class LocalSocket:
                 return self._node.offers.describe()
             topic, rows = self._described(str(agent))
             return [row for row in rows if topic in ("", row["agent"])]
+        if op == "order":
+            return self._order(_text(question, "order"), question.get("arguments") or {}, uid, pid)
         arguments = question.get("arguments") or {}
         if not isinstance(arguments, dict):
             raise BadArguments("arguments must be a mapping of names to values", field="arguments")
@@ -132,6 +135,16 @@ class LocalSocket:
             LOG.info("uid %d (pid %d) calls %s.%s", uid, pid, question.get("agent"), method)
             return self._call(question, method, arguments)
         raise BadArguments(f"no operation {op!r} here", field="op")
+
+    def _order(self, order: str, arguments: dict[str, Any], uid: int, pid: int) -> Any:
+        """What changes the cluster or this machine's place in it; members of the group may not."""
+        if uid not in (0, os.geteuid()):
+            raise NotAllowed(f"{self._node.node}: {order} is for root and the user nova0 runs as: use sudo")
+        orders = {"adopt": Orders(self._node).adopt}
+        if order not in orders:
+            raise BadArguments(f"no order {order!r} here", field="order")
+        LOG.warning("uid %d (pid %d) orders %s", uid, pid, order)
+        return orders[order](**arguments)
 
     def _call(self, question: dict[str, Any], method: str, arguments: dict[str, Any]) -> Any:
         agent = _text(question, "agent")

@@ -10,7 +10,8 @@ import msgspec
 from nova0.mesh import counts
 from nova0.mesh.bus import Member
 from nova0.mesh.counts import Totals
-from nova0.mesh.surface import MEMBER, SHORT, Surface, call
+from nova0.mesh.stores import StoreClaim
+from nova0.mesh.surface import CONTROLLER, MEMBER, SHORT, Surface, call
 from nova0.mesh.wire import Seen
 from nova0.metrics import Family
 
@@ -66,6 +67,12 @@ class MeshAPI(Surface):
         """The links that this node has dialled, or tries to."""
         ...
 
+    @call(allow=CONTROLLER, timeout=SHORT, repeatable=True)
+    def adopt(self, claim: StoreClaim) -> int:  # type: ignore[empty-body]
+        """The operator says that the caller's store is the right one. Returns the epoch of the newest
+        adoption taken there: higher than the one claimed where another was taken before."""
+        ...
+
 
 class MeshAgent(MeshAPI):
     def __init__(self, node: Node) -> None:
@@ -95,3 +102,8 @@ class MeshAgent(MeshAPI):
             for p in self._node.roster.peers.values()
             if p.link is not None and p.link.wanted
         ]
+
+    def adopt(self, claim: StoreClaim) -> int:
+        caller = self._node.caller().node
+        self._node.stores.greeted(msgspec.structs.replace(claim, node=caller))
+        return self._node.stores.epoch

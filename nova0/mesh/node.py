@@ -35,6 +35,7 @@ from nova0.mesh.monitor import Gate
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster, member_of
 from nova0.mesh.settings import MeshSettings
+from nova0.mesh.stores import StoreClaim, Stores
 from nova0.mesh.streams import links
 from nova0.mesh.streams.stream import Handler, Stream
 from nova0.mesh.streams.tickets import Ticket
@@ -70,6 +71,7 @@ class Node:
         self.offers = dispatch.Offers(self.node)
         self.refusals = Refusals(self.node)
         self.roster = Roster(self.identity, self.node, settings.peers)
+        self.stores = Stores(self.identity, settings.process)
         self.tokens: TokenBook = tokens or FileTokenBook(state_dir)
         self.gatekeeper = Gatekeeper(self)
         self.address = ""
@@ -160,6 +162,7 @@ class Node:
             part.close()
         self.journal.close()
         self.roster.save()
+        self.stores.save(now=True)
         with gevent.Timeout(2, False):  # frames under way; the rest is not worth waiting for
             gevent.get_hub().threadpool.apply(self._context.term)
         self._lock.close()
@@ -207,6 +210,9 @@ class Node:
 
     def wait_cancelled(self, timeout_s: float) -> bool:
         return dispatch.running().wait(timeout_s)
+
+    def store_doubt(self, of: str = "") -> str:
+        return self.stores.doubt(of)
 
     def caller(self) -> Caller:
         return dispatch.running().caller
@@ -276,6 +282,7 @@ class Node:
             self.roster.tombs,
             s.store_id,
             s.commit_mark(),
+            self.stores.adoption if self.is_controller else None,
         )
 
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]:
@@ -286,11 +293,15 @@ class Node:
         peer = self.gatekeeper.met(key, address, hello.card)
         self._agree(peer, (hello.lowest, hello.highest))
         self.roster.heard(peer, hello.card.boot)
+        doubt = self._look_at_store(peer, hello)
         link = self.link(peer)
         if peer.watched and not link.up:
             link.hurry()
         s = self.settings
-        welcome = wire.Welcome(peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen())
+        adoption = self.stores.adoption if self.is_controller else None
+        welcome = wire.Welcome(
+            peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen(), adoption, doubt,
+        )  # fmt: skip
         return peer, welcome
 
     def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None:
@@ -302,6 +313,8 @@ class Node:
         assert peer.chain is not None
         self.roster.prove(peer.chain, welcome.card, peer.card.key, peer.card.address)
         self.roster.heard(peer, welcome.card.boot)
+        self._look_at_store(peer, welcome)
+        peer.doubt = welcome.doubt if self.is_controller else ""
         if peer.watched:
             self.casting.join(peer)
         self.watching.told(peer, welcome.members)
@@ -382,6 +395,14 @@ class Node:
             peer.detail = wire.apart(self.node, mine, peer.node, theirs)
             raise Incompatible(peer.detail)
         peer.protocol = protocol
+
+    def _look_at_store(self, peer: Peer, said: wire.Hello | wire.Welcome) -> str:
+        """A controller's greeting says which store is behind it. Returns what speaks against it."""
+        if not peer.is_controller:
+            return ""
+        return self.stores.greeted(
+            StoreClaim(peer.node, said.card.boot, said.store_id, said.commit_mark, said.adoption)
+        )
 
     def _same_store(self, card: wire.Card, store_id: str) -> None:
         mine = self.settings.store_id

@@ -201,6 +201,7 @@ class Offers:
                 "allow": [str(role) for role in o.row.allow],
                 "timeout": o.row.timeout.name,
                 "repeatable": o.row.repeatable,
+                "destructive": o.row.destructive,
                 "doc": o.row.doc,
                 "arguments": {a: _type_name(t) for a, t in o.row.arguments.items()},
                 "required": list(o.row.required),

@@ -39,6 +39,7 @@ class Peer:
         "chain",
         "claimed_by",
         "detail",
+        "doubt",
         "heard_at",
         "hint",
         "left_boot",
@@ -67,6 +68,7 @@ class Peer:
         self.listed = False  # a hint from mDNS is not shown
         self.claimed_by = ""
         self.detail = ""
+        self.doubt = ""  # why it does nothing destructive for us
         self.load = 0
         self.protocol = LOWEST  # what both speak, as agreed at the last greeting: new messages need >= 2
         self.boot = card.boot
@@ -277,6 +279,8 @@ def member_of(peer: Peer) -> Member:
         detail = peer.link.trouble
     if not peer.watched and peer.claimed_by and peer.status is not Status.UNKNOWN:
         detail = f"{detail} (says {peer.claimed_by})".strip()
+    if peer.doubt:
+        detail = f"{detail} destroys nothing for us: {peer.doubt}".strip()
     return Member(
         node=peer.node,
         host=peer.card.host,

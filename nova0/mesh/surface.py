@@ -53,6 +53,7 @@ class Method(msgspec.Struct, frozen=True):
     allow: tuple[Role, ...]
     timeout: Timeout
     repeatable: bool  # safe to run twice: skips the journal
+    destructive: bool  # not done for a controller whose store is in doubt
     doc: str
     arguments: dict[str, Any]  # name -> annotation
     required: tuple[str, ...]
@@ -60,13 +61,18 @@ class Method(msgspec.Struct, frozen=True):
 
 
 def call(
-    *, timeout: Timeout = NORMAL, allow: Role | tuple[Role, ...] = CONTROLLER, repeatable: bool = False
+    *,
+    timeout: Timeout = NORMAL,
+    allow: Role | tuple[Role, ...] = CONTROLLER,
+    repeatable: bool = False,
+    destructive: bool = False,
 ) -> Callable[[F], F]:
     """Answered: a result, an error, or CallTimeout reaches the caller. Unless `repeatable`, at most
-    one execution per request id, through retries and restarts of both ends."""
+    one execution per request id, through retries and restarts of both ends. `destructive`: refused
+    (StoreDoubted) to a controller whose store may be an older copy or another one."""
 
     def mark(function: F) -> F:
-        function._mesh = ("call", _roles(allow), timeout, repeatable)  # type: ignore[attr-defined]
+        function._mesh = ("call", _roles(allow), timeout, repeatable, destructive)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -76,7 +82,7 @@ def cast(*, allow: Role | tuple[Role, ...] = CONTROLLER) -> Callable[[F], F]:
     """Heard: published on the surface's topic; may be lost; harmless to lose or repeat."""
 
     def mark(function: F) -> F:
-        function._mesh = ("cast", _roles(allow), SHORT, True)  # type: ignore[attr-defined]
+        function._mesh = ("cast", _roles(allow), SHORT, True, False)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -138,6 +144,7 @@ def _method(cls: type, name: str) -> Method | None:
         allow=mark[1],
         timeout=mark[2],
         repeatable=mark[3],
+        destructive=mark[4],
         doc=inspect.getdoc(declared) or "",
         arguments={p.name: hints.get(p.name, Any) for p in parameters},
         required=tuple(p.name for p in parameters if p.default is inspect.Parameter.empty),

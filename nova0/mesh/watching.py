@@ -87,7 +87,7 @@ class Watching:
         card = node.card() if with_card or self._number % CARD_EVERY == 1 else None
         signal = wire.Beat(
             node.node, node.boot, self._number, node._serial, node.answering.running, node.casting.marks(),
-            node.roster.tombs, self._own_digest(), card,
+            node.roster.tombs, self._own_digest(), card, node.settings.commit_mark(),
         )  # fmt: skip
         node.casting.publish(wire.CHATTER, signal)
 
@@ -138,6 +138,8 @@ class Watching:
                 node.roster.recard(peer, signal.card)
             if peer.link is not None and not peer.link.up and peer.watched:
                 peer.link.hurry()
+            if peer.is_controller and signal.commit_mark:
+                node.stores.marked(peer.node, signal.boot, signal.commit_mark)
             if peer.is_controller and signal.members:
                 self._compare(peer, signal.members)
         elif isinstance(signal, wire.Left):
@@ -276,6 +278,8 @@ class Watching:
                 self._node.door.sweep()
                 if self._node.roster.dirty and ticks >= self._save_from:
                     self._save(ticks)
+                if self._node.stores.due:
+                    offload(self._node.stores.save)
 
     def _save(self, ticks: int) -> None:
         try:

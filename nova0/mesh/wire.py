@@ -24,6 +24,13 @@ class BadFrame(ValueError):
     """Bytes that are not a frame of this protocol."""
 
 
+class Signed(Struct, array_like=True, frozen=True):
+    """Bytes and an Ed25519 signature over them; see mesh.certificate."""
+
+    body: bytes
+    signature: bytes
+
+
 class Card(Struct, array_like=True, frozen=True):
     """One node as it describes itself. Passed on by others it is a hint: its key must prove itself."""
 
@@ -76,6 +83,7 @@ class Hello(Struct, array_like=True, tag=1):
     tombs: Tombs = Tombs()
     store_id: str = ""  # controllers: which store, and how far its commits have got
     commit_mark: int = 0
+    adoption: Signed | None = None  # controllers: the operator's word that the store is the right one
 
 
 class Welcome(Struct, array_like=True, tag=2):
@@ -87,6 +95,8 @@ class Welcome(Struct, array_like=True, tag=2):
     store_id: str = ""
     commit_mark: int = 0
     members: list[Seen] = []
+    adoption: Signed | None = None
+    doubt: str = ""  # why nothing destructive is done for the one who greeted
 
 
 class Refused(Struct, array_like=True, tag=3):
@@ -169,6 +179,7 @@ class Beat(Struct, array_like=True, tag=20):
     tombs: Tombs = Tombs()
     members: bytes = b""  # digest over what a controller holds of the members
     card: Card | None = None  # now and then, and after a change
+    commit_mark: int = 0  # controllers: as in Hello
 
 
 class Cast(Struct, array_like=True, tag=21):

@@ -24,17 +24,17 @@ class ComputeAPI(Surface):
         and only within the lease granted. A running guest is left as it is.
         Raises Stale, InstanceNotFound, LeaveRefused, DriverError."""
 
-    @call(timeout=LONG, allow=CONTROLLER)
+    @call(timeout=LONG, allow=CONTROLLER, destructive=True)
     def stop(self, uuid: str, generation: int, patience_s: float) -> GuestInfo:  # type: ignore[empty-body]
         """Ask the guest to shut down (again every 10 s); after `patience_s` cut its power.
         0 cuts at once. A stopped guest is left as it is. Raises Stale, InstanceNotFound, DriverError."""
 
-    @call(timeout=LONG, allow=CONTROLLER)
+    @call(timeout=LONG, allow=CONTROLLER, destructive=True)
     def reboot(self, uuid: str, generation: int, hard: bool) -> GuestInfo:  # type: ignore[empty-body]
         """Soft: through the guest's own shutdown, falling back to hard when it does not answer.
         Hard: power cycle from the present definition; also starts a stopped guest."""
 
-    @call(timeout=NORMAL, allow=CONTROLLER)
+    @call(timeout=NORMAL, allow=CONTROLLER, destructive=True)
     def pause(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
         """Freeze its processors. Raises Stale, InstanceNotFound, DriverError, NotSupported."""
 
@@ -42,7 +42,7 @@ class ComputeAPI(Surface):
     def unpause(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
         """Let them run on. Raises Stale, InstanceNotFound, DriverError, NotSupported."""
 
-    @call(timeout=LONG, allow=CONTROLLER)
+    @call(timeout=LONG, allow=CONTROLLER, destructive=True)
     def delete(self, uuid: str, generation: int) -> None:
         """Remove guest, disks, taps, leases and metadata, and leave a tombstone at `generation`, even
         for an instance this host never met. Idempotent. Raises Stale, DriverError."""

@@ -1,8 +1,8 @@
 """After a start, a reconnection and every minute: bring this host and the store to one view.
 
 Guests found running are adopted, deletes that were begun are ended, what the store disowns is removed on
-its word. Without the controller's word nothing is destroyed: until it answers, guests and networks stay
-as they are. One instance that fails never keeps the others waiting.
+its word, unless that store is in doubt. Without the controller's word nothing is destroyed: until it
+answers, guests and networks stay as they are. One instance that fails never keeps the others waiting.
 """
 
 from __future__ import annotations
@@ -113,7 +113,12 @@ def compare(guests: Guests) -> None:
     finish_deletes(guests)
     held = guests.all_and_unfinished()
     generations = {guest.uuid: guest.generation for guest in held}
-    for uuid in guests.conductor().compare(held):
+    disowned = guests.conductor().compare(held)
+    doubt = guests.store_doubt() if disowned else ""
+    if doubt:
+        LOG.error("%s: the store disowns %d guests, which are kept: %s", guests.host, len(disowned), doubt)
+        return
+    for uuid in disowned:
         if uuid in generations:  # what was not told cannot be disowned
             LOG.info("%s: instance %s: the store no longer places it here: removing", guests.host, uuid)
             _alone(guests, uuid, "remove", partial(remove_disowned, guests, uuid, generations[uuid]))

@@ -43,10 +43,11 @@ class Guests:
         records: Records,
         conductor: Callable[[], ConductorAPI],
         builds_at_once: int = 10,
+        store_doubt: Callable[[], str] = lambda: "",
     ) -> None:
         self.host, self.directory = host, state_dir / "instances"
         self.driver, self.networks, self.images, self.records = driver, networks, images, records
-        self.conductor = conductor
+        self.conductor, self.store_doubt = conductor, store_doubt
         self.locks = Locks()
         self.builds = BoundedSemaphore(builds_at_once)
         self._ending: dict[str, int] = {}  # uuid -> generation of a delete that waits for its lock

@@ -107,6 +107,7 @@ class Machine:
             records=self.records,
             conductor=self.conductor,
             builds_at_once=CONF.max_concurrent_builds,
+            store_doubt=self.bus.store_doubt,
         )
         self.resources = Resources(
             self.driver, self.conductor, address=s.address, tunnel_address=s.tunnel_address, notes=self.notes

@@ -7,6 +7,7 @@ import pytest
 
 from nova0.host.compute import adopt, networks
 from nova0.host.compute.records import Records
+from nova0.mesh.local import LocalBus
 from nova0.objects.errors import NetworkError, Stale
 from nova0.objects.states import PowerState
 from tests.unit.host.lab import NETWORK, a_view, an_instance, eventually
@@ -54,6 +55,22 @@ def test_what_the_store_disowns_is_removed_and_nothing_else(lab):
     assert left["taps"] == [mine.ports[0].tap]
     with pytest.raises(Stale):
         lab.compute().start(theirs.uuid, 1)
+
+
+@pytest.mark.design("R6")
+def test_a_store_in_doubt_disowns_in_vain(lab, monkeypatch):
+    lab.host()
+    server = an_instance(1)
+    boot(lab, server)
+    lab.kill()
+    monkeypatch.setattr(LocalBus, "store_doubt", lambda self: "restored from an older copy")
+    lab.conductor.disowned = [server.uuid]
+    adopted(lab.host())
+    assert lab.compute().inventory()["guests"] == [server.uuid]
+    lab.kill()
+    monkeypatch.undo()
+    adopted(lab.host())
+    assert lab.compute().inventory()["guests"] == []
 
 
 def test_without_a_controller_nothing_is_destroyed_and_it_is_asked_until_it_answers(lab, monkeypatch):
