@@ -35,7 +35,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-_COLOURS = {
+COLOURS = {
     "ACTIVE": "green", "up": "green", "ok": "green", "ERROR": "red", "down": "red", "blocks": "red",
     "suspect": "yellow", "warning": "yellow", "BUILD": "yellow", "SHUTOFF": "dim",
 }  # fmt: skip
@@ -44,7 +44,7 @@ _COLOURS = {
 def _coloured(cell: str) -> str:
     from rich.markup import escape
 
-    colour = _COLOURS.get(cell)
+    colour = COLOURS.get(cell)
     return f"[{colour}]{escape(cell)}[/]" if colour else escape(cell)
 
 

@@ -90,7 +90,7 @@ def totals(node: Node) -> Totals:
         node=node.node,
         at_s=now,
         up_s=now - counts.started_at,
-        load=node.answering.running,
+        load=max(0, node.answering.running - 1),  # this question is one
         answered=sum(t.count for t in answered),
         asked=sum(t.count for t in asked),
         failed=sum(sum(t.failures.values()) for t in answered) + sum(counts.refused_calls.values()),

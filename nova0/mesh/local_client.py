@@ -85,6 +85,15 @@ class LocalClient:
         the user it runs as."""
         return self._ask("order", timeout_s, order=order, arguments=arguments)
 
+    def everyone(self, method: str, timeout_s: float = 5.0) -> list[dict[str, Any]]:
+        """[{"node", "answer", "error"}]: every known node asked at once for its "totals" (mesh.counts.Totals) or
+        "links" (mesh.mesh_agent.LinkSeen) in plain values; who does not answer has an error instead."""
+        return self._ask("everyone", timeout_s, method=method)
+
+    def metrics(self, agent: str | None = None, timeout_s: float = 5.0) -> list[dict[str, Any]]:
+        """Every counter of the local node, or of `agent`'s: nova0.metrics.Family in plain values."""
+        return self._ask("metrics", timeout_s, agent=agent)
+
     def watch(self) -> Iterator[dict[str, Any]]:
         """Events as they come, without end: {"event": "member", "node", "status", "was", "detail"},
         {"event": "cast", "topic", "method", "publisher", "arguments"}, {"event": "gap", "topic",

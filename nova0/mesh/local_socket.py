@@ -21,6 +21,7 @@ import gevent
 import msgspec
 from gevent import socket
 from gevent.event import Event
+from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from nova0.mesh.bus import Member, Status
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MOST_CLIENTS = 64
+MOST_ASKED = 128  # nodes asked at once for one client
+ASKED_OF_ALL = ("totals", "links")
 MOST_EVENTS = 1000  # waiting for one slow watcher
 
 
@@ -114,6 +117,12 @@ class LocalSocket:
             return msgspec.to_builtins(self._node.members())
         if op == "ping":
             return self._ping(_text(question, "agent"), float(question.get("timeout_s") or 5))
+        if op == "everyone":
+            return self._everyone(_text(question, "method"), float(question.get("timeout_s") or 5))
+        if op == "metrics":
+            agent = question.get("agent")
+            node = self._find(str(agent)) if agent else self._node.node
+            return decode(self._mesh("metrics", node, float(question.get("timeout_s") or 5)))
         if op == "describe":
             agent = question.get("agent")
             if not agent:
@@ -182,17 +191,32 @@ class LocalSocket:
     def _ping(self, agent: str, timeout_s: float) -> dict[str, Any]:
         node = self._find(agent)
         started = time.monotonic()
-        body = self._node.calling.ask(
-            MeshAPI.topic, None, "ping", encode({}), patience=SHORT, total_s=timeout_s, node=node, plain=True
-        )
+        body = self._mesh("ping", node, timeout_s)
         return {"node": node, "ms": (time.monotonic() - started) * 1000, "clock_s": decode(body)}
 
     def _described(self, agent: str) -> tuple[str, list[dict[str, Any]]]:
         node = self._find(agent)
-        body = self._node.calling.ask(
-            MeshAPI.topic, None, "describe", encode({}), patience=SHORT, node=node, plain=True
-        )
+        body = self._mesh("describe", node)
         return ("" if self._is_node(agent) else agent.partition("@")[0]), decode(body)
+
+    def _mesh(self, method: str, node: str, timeout_s: float | None = None) -> Any:
+        """The encoded answer of a node to a question that takes no arguments."""
+        return self._node.calling.ask(
+            MeshAPI.topic, None, method, encode({}), patience=SHORT, total_s=timeout_s, node=node, plain=True
+        )
+
+    def _everyone(self, method: str, timeout_s: float) -> list[dict[str, Any]]:
+        """Every known node is asked at once; who does not answer is in the list with the error."""
+        if method not in ASKED_OF_ALL:
+            raise BadArguments(f"{method!r} is not asked of everyone: {', '.join(ASKED_OF_ALL)}", field="method")
+
+        def ask(node: str) -> dict[str, Any]:
+            try:
+                return {"node": node, "answer": decode(self._mesh(method, node, timeout_s)), "error": None}
+            except MeshError as error:
+                return {"node": node, "answer": None, "error": error.message}
+
+        return Pool(MOST_ASKED).map(ask, [member.node for member in self._node.members()])
 
     def _is_node(self, agent: str) -> bool:
         """Users' topics have a slash too (user/...), so the shape does not tell."""

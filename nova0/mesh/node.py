@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -16,7 +17,7 @@ import gevent
 import zmq
 
 import nova0
-from nova0.mesh import addresses, casting, identity, keys, wire
+from nova0.mesh import addresses, casting, counts, identity, keys, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Caller, Member, Status
@@ -34,6 +35,7 @@ from nova0.mesh.mesh_agent import MeshAgent
 from nova0.mesh.monitor import Gate
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster, member_of
+from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import StoreClaim, Stores
 from nova0.mesh.streams import links
@@ -84,6 +86,9 @@ class Node:
         self._running = self._open = False
         self._discovery: Discovery | None = None
         self._local = LocalSocket(self) if settings.socket_path else None
+        self._scraped = (
+            Scraped(settings.metrics_listen, partial(counts.families, self)) if settings.metrics_listen else None
+        )
         self.offers.add(MeshAgent(self))
         self.roster.changed.append(self._changed)
 
@@ -124,6 +129,8 @@ class Node:
             self._discover()
         if self._local is not None:
             self._local.start()
+        if self._scraped is not None:
+            self._scraped.start()
         self.offers.start_timers()
         LOG.info(
             "%s: up at %s, start %d, rpc %d, door %d",
@@ -141,6 +148,8 @@ class Node:
         self.answering.drain(self.settings.goodbye_s)
         if self._local is not None:
             self._local.stop()
+        if self._scraped is not None:
+            self._scraped.stop()
         self.watching.stop()
         if self._discovery is not None:
             self._discovery.stop()

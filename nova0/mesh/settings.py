@@ -52,6 +52,8 @@ class MeshSettings:
 
     speaks: tuple[int, int] = (LOWEST, HIGHEST)  # protocol versions; narrowed only to act as an older node
 
+    metrics_listen: str = ""  # HOST:PORT for Prometheus, in the clear and for whoever reaches it; "": none
+
     store_id: str = ""  # controllers: identity of the store behind them
     commit_mark: Callable[[], int] = field(default=lambda: 0)
 
