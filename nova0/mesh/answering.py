@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import gevent
@@ -24,7 +24,8 @@ from nova0.mesh.counts import Counts
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.errors import BadArguments, Busy, CallTimeout, JoinRefused, MeshError, StoreDoubted, Unreachable
 from nova0.mesh.journal import Journal
-from nova0.mesh.keys import CurvePair, key_text
+from nova0.mesh.keys import CurvePair, key_bytes, key_text
+from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offered, Offers
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster
@@ -33,6 +34,7 @@ from nova0.mesh.surface import Role
 from nova0.mesh.zap import peer_address, user_id
 
 LOG = logging.getLogger(__name__)
+LAST_WORD_S = 0.2  # the tombstone may be read by the one it concerns, then its connections are cut
 WORKING_S = 1.0  # pause between "still working" messages
 
 
@@ -45,7 +47,9 @@ class Greeter(Protocol):
     offers: Offers
     counts: Counts
 
-    def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]: ...
+    def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome | wire.Stones]: ...
+
+    def took_stones(self, peer: Peer, said: wire.Stones, answer: Callable[[wire.Stones], object]) -> None: ...
 
     def ping_age(self, node: str) -> float | None: ...
 
@@ -113,9 +117,10 @@ class Answering:
         self._route_of: dict[str, bytes] = {}
         self._jobs: dict[tuple[str, str], Job] = {}  # (caller, its request id)
         self.running = 0
-        self.leaving = False
+        self.leaving = self._shut = False
         self._pool = Pool(self._work)
         self._driven = Driven(socket, self._heard, routed=True, queue=home.settings.queue, traffic=home.counts.calls)
+        self._lines = Lines()
         self._beating = gevent.spawn(self._keep_alive)
 
     def drain(self, timeout_s: float) -> None:
@@ -132,6 +137,28 @@ class Answering:
         for route in list(self._routes):
             self._put(goodbye, route)
 
+    def tell(self, message: Any, peers: Iterable[Peer]) -> None:
+        """Say something to those who greeted here."""
+        for peer in peers:
+            route = self._route_of.get(peer.node)
+            if route is not None:
+                self._put(message, route)
+
+    def put_out(self, peers: list[Peer]) -> None:
+        """They are served no more from now on; the connections go once they could read why."""
+        users = {key_text(peer.card.key) for peer in peers}
+        for route, (user, peer) in list(self._routes.items()):
+            if user in users:
+                del self._routes[route]
+                self._route_of.pop(peer.node, None)
+        gevent.spawn_later(LAST_WORD_S, lambda: [self._lines.cut(user) for user in users])
+
+    def shut(self) -> None:
+        """This node itself was put out: nobody is served."""
+        self.leaving = self._shut = True
+        self._routes.clear()
+        self._route_of.clear()
+
     def close(self) -> None:
         self._beating.kill(block=False)
         self._driven.close(FAREWELL_MS)
@@ -141,6 +168,13 @@ class Answering:
     def _heard(self, route: bytes, frame: zmq.Frame) -> None:
         user = user_id(frame)
         known = self._routes.get(route)
+        if known is None:  # a greeting, or one who was put out and is to be cut
+            if self._shut:
+                return
+            self._lines.note(user, frame)
+            if not self._home.roster.admits(key_bytes(user)):
+                self._lines.cut(user)
+                return
         try:
             messages = wire.read_frame(frame.buffer)
         except wire.BadFrame as error:
@@ -166,6 +200,8 @@ class Answering:
             self._journal.drop(peer.node, message.request_ids)
             self._journal.mark(peer.node, message.start, message.below)
             self.take_back(peer.node, message.taken_back)
+        elif isinstance(message, wire.Stones):
+            self._home.took_stones(peer, message, lambda said: self._put(said, route))
         elif isinstance(message, wire.Goodbye):
             self._home.said_goodbye(peer, message.boot)
 
@@ -178,6 +214,9 @@ class Answering:
         except MeshError as error:
             self._refusals.note(address, error.message)
             self._put(wire.Refused(wire_form(error)), route)
+            return
+        if isinstance(welcome, wire.Stones):  # nothing is served before our tombstones agree
+            self._put(welcome, route)
             return
         earlier = self._route_of.get(peer.node)
         if earlier is not None:
@@ -192,6 +231,10 @@ class Answering:
         except Busy as full:
             LOG.warning("%s: an answer is dropped, its caller will ask again: %s", self._here, full)
 
+    def _answer(self, message: Any, route: bytes) -> None:
+        if route in self._routes:  # else it greeted anew and asks again, or was put out
+            self._put(message, route)
+
     # calls
 
     def _call(self, route: bytes, peer: Peer, call: wire.Call) -> None:
@@ -202,7 +245,7 @@ class Answering:
         if running is None and self.running >= self._home.settings.calls_running:
             self._fail(route, call.id, Busy(f"{self._here}: {self.running} calls are at work; ask again later"))
             return
-        reply = RemoteReply(self._put, route, call.id)
+        reply = RemoteReply(self._answer, route, call.id)
         self._pool.run(self.execute, (self.caller_of(peer, call), call, reply))
 
     def caller_of(self, peer: Peer, call: wire.Call) -> Caller:

@@ -239,6 +239,7 @@ class Calling:
                 return None
             peer = home.roster.peers.get(node)
             if peer is None:
+                self._not_put_out(node, None)
                 raise Unreachable(f"{node}: no such node is known here; see `nova0 agents`")
             return _alive(peer)
         here = topic in home.offers.agents or topic == dispatch.MESH
@@ -263,7 +264,13 @@ class Calling:
         where = f"{topic}@{host}" if host else topic
         if known:
             return _alive(known[0], where)
+        self._not_put_out(None, host)
         raise Unreachable(f"{where}: no such agent is known here; see `nova0 agents`")
+
+    def _not_put_out(self, node: str | None, host: str | None) -> None:
+        for gone in self._home.roster.gone.values():
+            if node == gone.node or (host is not None and host == gone.card.host):
+                raise Unreachable(f"{node or host}: {gone.detail}")
 
     def _there(
         self, peer: Peer, message: wire.Call, silence_s: float, total_s: float, on_progress: Any, asked: set[str]

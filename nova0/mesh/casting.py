@@ -20,6 +20,7 @@ from nova0.mesh.counts import Counts
 from nova0.mesh.door import bracket
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.keys import CurvePair, key_text
+from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offers
 from nova0.mesh.roster import Peer, Roster
 from nova0.mesh.settings import MeshSettings
@@ -83,6 +84,7 @@ class Casting:
         self._hub = gevent.get_hub()
         self._pool = Pool(self._work)
         self._pub = Driven(pub, self._subscription, traffic=home.counts.casts)
+        self._lines = Lines()  # of the XPUB and the ear
         self._ear_socket = ear
         self._ear = Driven(ear, self._overheard, traffic=home.counts.casts) if ear is not None else None
         self._subs: dict[str, Driven] = {}
@@ -147,6 +149,12 @@ class Casting:
             if closing is not None:
                 closing.close()
 
+    def put_out(self, peers: list[Peer]) -> None:
+        """Nothing more goes to them, nothing is heard of them."""
+        for peer in peers:
+            self.part(peer.node)
+            self._lines.cut(key_text(peer.card.key))
+
     def want(self, topic: str) -> None:
         """Hear this topic (as on the wire) from every publisher joined, now and later."""
         if topic in self._wanted:
@@ -179,10 +187,14 @@ class Casting:
     def _subscription(self, _: bytes, frame: zmq.Frame) -> None:
         """XPUB_MANUAL: a key gets only the topics its certificate allows."""
         body = frame.bytes
-        certificate = self._home.roster.certificate_of(user_id(frame))
+        user = user_id(frame)
+        self._lines.note(user, frame)
+        certificate = self._home.roster.certificate_of(user)
         if body[:1] == b"\x00":
             self._pub.socket.setsockopt(zmq.UNSUBSCRIBE, body[1:])
-        elif body[:1] == b"\x01" and certificate is not None and _may_hear(certificate.topics, body[1:]):
+        elif certificate is None:  # put out meanwhile
+            self._lines.cut(user)
+        elif body[:1] == b"\x01" and _may_hear(certificate.topics, body[1:]):
             self._pub.socket.setsockopt(zmq.SUBSCRIBE, body[1:])
 
     def _overheard(self, _: bytes, frame: zmq.Frame) -> None:
@@ -197,8 +209,12 @@ class Casting:
             return
         if peer is None:
             peer = self._home.roster.peers.get(signal.node)
-            if peer is None or key_text(peer.card.key) != user_id(frame):
-                return  # not greeted yet, or somebody speaks in another's name
+            user = user_id(frame)
+            if peer is None or key_text(peer.card.key) != user:
+                if self._home.roster.certificate_of(user) is None:
+                    self._lines.note(user, frame)
+                    self._lines.cut(user)
+                return  # not greeted yet, put out, or somebody speaks in another's name
         elif signal.node != peer.node:
             return
         if isinstance(signal, wire.Cast):

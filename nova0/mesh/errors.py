@@ -120,6 +120,11 @@ class JoinRefused(MeshError):
 
 
 @wire_error
+class PutOut(MeshError):
+    """That key was put out of the cluster. `data["stone"]`: the tombstone, for whom it concerns."""
+
+
+@wire_error
 class Incompatible(MeshError):
     """Two nodes speak protocol versions too far apart; the message says which side to upgrade."""
 

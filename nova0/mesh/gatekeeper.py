@@ -8,7 +8,7 @@ from typing import Protocol
 from nova0.mesh import wire
 from nova0.mesh.certificate import Chain
 from nova0.mesh.door import AskHello, AskJoin, Shown
-from nova0.mesh.errors import JoinRefused
+from nova0.mesh.errors import JoinRefused, PutOut
 from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_bytes, key_text
 from nova0.mesh.roster import Peer, Roster
@@ -64,6 +64,8 @@ class Gatekeeper:
         if not ask.host or len(ask.host) > 64 or not all(c.isalnum() or c in "-._" for c in ask.host):
             raise JoinRefused(f"host name {ask.host!r}: letters, digits, '-', '.' and '_' only, at most 64")
         key = key_bytes(user_id)
+        if house.roster.tombstones.is_out(key):
+            raise PutOut(f"{ask.host}: its key was put out: join with a new one (move node.key out of its mesh folder)")
         known = {h for h in house.roster.hosts() if not house.roster.is_of(h, key)}
         grant = offload(house.tokens.redeem, ask.token_id, ask.secret, ask.host, key, known)
         certificate = house.identity.sign_in(ask.host, grant.roles, ("*",), key)

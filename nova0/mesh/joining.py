@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from nova0.mesh.errors import Incompatible, JoinRefused, MeshError, Unreachable
 from nova0.mesh.keys import write_public
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.tokens import FileTokenBook, Seed, TokenBook
+from nova0.mesh.tombstones import Tombstones
 from nova0.mesh.wire import MAX_MEMBERS, Seen, apart, common_protocol, encode
+
+LOG = logging.getLogger(__name__)
 
 
 def mint_token(
@@ -52,6 +56,7 @@ def join(settings: MeshSettings, token: str) -> None:
     addresses of the token's controllers. Blocks a few seconds at most. Raises JoinRefused (token, name),
     Unreachable (no controller answers)."""
     state_dir = Path(settings.state_dir)
+    _set_aside_if_put_out(state_dir)
     if identity.is_member(state_dir):
         raise JoinRefused(f"{settings.host} is in a cluster already; `nova0 down --purge` leaves it")
     told = tokens.parse(token)
@@ -80,6 +85,21 @@ def join(settings: MeshSettings, token: str) -> None:
         if seen.card.node == shown.card.node:
             write_public(state_dir / "peers" / seen.card.node.replace("/", "~"), encode((shown.chain, seen.card)))
     identity.store(state_dir, told.cluster, shown.yours)
+
+
+def _set_aside_if_put_out(state_dir: Path) -> None:
+    """A key that was put out never comes back: it and what went with it make room for a new one."""
+    if not identity.is_member(state_dir):
+        return
+    me = identity.load(state_dir)
+    if Tombstones(me).of(me.chain) is None:
+        return
+    aside = state_dir / f"put-out-{me.certificate.serial}-{keys.key_name(me.pair.public)}"
+    aside.mkdir(mode=0o700)
+    for name in ("node.cert", "node.key", "signer.key", "root.key", "root.pub", "peers", "tombstones"):
+        if (state_dir / name).exists():
+            (state_dir / name).rename(aside / name)
+    LOG.warning("%s: the key that was put out lies in %s now; joining with a new one", me.certificate.host, aside)
 
 
 def _ask(

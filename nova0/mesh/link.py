@@ -23,7 +23,17 @@ from nova0.mesh.certificate import Chain
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import AskCert, AskHello, Knock, bracket
 from nova0.mesh.driven import FAREWELL_MS, Driven
-from nova0.mesh.errors import Busy, CallTimeout, Incompatible, JoinRefused, MeshError, Unreachable, from_wire
+from nova0.mesh.errors import (
+    Busy,
+    CallTimeout,
+    Incompatible,
+    JoinRefused,
+    MeshError,
+    OutcomeUnknown,
+    PutOut,
+    Unreachable,
+    from_wire,
+)
 from nova0.mesh.keys import CurvePair
 from nova0.mesh.monitor import Dialled
 from nova0.mesh.settings import MeshSettings
@@ -70,7 +80,13 @@ class Home(Protocol):
 
     def card(self) -> wire.Card: ...
 
-    def hello(self) -> wire.Hello: ...
+    def hello(self, met: bytes | None = None) -> wire.Hello: ...
+
+    def told_stones(self, peer: Peer, said: wire.Stones) -> None: ...
+
+    def took_stones(self, peer: Peer, said: wire.Stones, answer: Callable[[wire.Stones], object]) -> None: ...
+
+    def told_put_out(self, peer: Peer, error: PutOut) -> None: ...
 
     def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None: ...
 
@@ -132,6 +148,20 @@ class Link:
         for pending in list(self.pending.values()):
             loop.run_callback(pending.end, False, CallTimeout(f"{self.peer.node}: this node stopped"))
         self.pending.clear()
+
+    def put_out(self, why: str) -> None:
+        """The peer is no member any more. What was sent may have run there: nobody will know."""
+        self.closed = True
+        loop = gevent.get_hub().loop
+        for pending in list(self.pending.values()):
+            error: MeshError
+            if pending.sent:
+                error = OutcomeUnknown(f"{why}, while it worked on {pending.message.method}: look at the thing itself")
+            else:
+                error = Unreachable(f"{why}; not started")
+            loop.run_callback(pending.end, False, error)
+        self.pending.clear()
+        self.stop()
 
     def stop(self) -> None:
         """Until something needs it again."""
@@ -197,6 +227,8 @@ class Link:
                 if isinstance(error, Incompatible) and (self.fatal is None or str(self.fatal) != str(error)):
                     LOG.error("%s refuses us: %s", self.peer.node, error.message)
                 self.fatal = error if isinstance(error, Incompatible) else None
+                if isinstance(error, PutOut):
+                    self._home.told_put_out(self.peer, error)
             except zmq.ZMQError as error:
                 self.trouble = f"{self.peer.node}: cannot be dialled: {error} (is the limit on open files too low?)"
                 LOG.warning("%s", self.trouble)
@@ -229,10 +261,14 @@ class Link:
         self._driven = Driven(socket, self._heard, queue=home.settings.queue, traffic=home.counts.calls)
         socket.connect(f"tcp://{bracket(card.address)}:{card.rpc_port}")
         self._driven.put(home.hello())
-        try:
-            welcome: wire.Welcome = self._state.get(timeout=home.settings.handshake_s + 1)
-        except gevent.Timeout:
-            raise Unreachable(f"{peer.node}: no greeting from {card.address}:{card.rpc_port}") from None
+        with gevent.Timeout(
+            home.settings.handshake_s + 1,
+            Unreachable(f"{peer.node}: no greeting from {card.address}:{card.rpc_port}"),
+        ):
+            while isinstance(welcome := self._state.get(), wire.Stones):  # our sets of tombstones differ
+                self._state = AsyncResult()
+                home.told_stones(peer, welcome)
+                self._driven.put(home.hello(welcome.tombs.digest))
         self.up, self.trouble, self.fatal = True, "", None
         home.counts.links_up += 1
         home.counts.reconnects += self._been_up
@@ -312,7 +348,9 @@ class Link:
             self._home.ponged(self.peer, message)
         elif isinstance(message, wire.Goodbye):
             self._home.said_goodbye(self.peer, message.boot)
-        elif isinstance(message, wire.Welcome):
+        elif isinstance(message, wire.Stones) and self.up:
+            self._home.took_stones(self.peer, message, self.say)
+        elif isinstance(message, wire.Welcome | wire.Stones):
             if not self._state.ready():
                 self._state.set(message)
         elif isinstance(message, wire.Refused):

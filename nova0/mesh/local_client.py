@@ -94,6 +94,19 @@ class LocalClient:
         """Every counter of the local node, or of `agent`'s: nova0.metrics.Family in plain values."""
         return self._ask("metrics", timeout_s, agent=agent)
 
+    def tombstones(self) -> list[dict[str, Any]]:
+        """Who was put out, newest first: name, reason, by, at (seconds since 1970), key (hex), for_good."""
+        return self._ask("tombstones")
+
+    def key_of(self, name: str) -> dict[str, Any]:
+        """Of a host, or of a user's agent by HOST/PROCESS: key, node_id (b"" for an agent), cluster,
+        last_controller (nobody else could sign newcomers in). Raises Unreachable."""
+        return self._ask("key_of", name=name)
+
+    def put_out(self, stone: bytes) -> list[dict[str, Any]]:
+        """Bring a signed tombstone; rows as in `tombstones` of what was new. Raises JoinRefused."""
+        return self._ask("put_out", stone=stone)
+
     def watch(self) -> Iterator[dict[str, Any]]:
         """Events as they come, without end: {"event": "member", "node", "status", "was", "detail"},
         {"event": "cast", "topic", "method", "publisher", "arguments"}, {"event": "gap", "topic",

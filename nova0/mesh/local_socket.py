@@ -26,11 +26,12 @@ from gevent.server import StreamServer
 
 from nova0.mesh.bus import Member, Status
 from nova0.mesh.codec import decode, encode, wire_form
-from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, PutOut, Unreachable
 from nova0.mesh.local_client import MAX_BYTES
 from nova0.mesh.mesh_agent import MeshAPI
 from nova0.mesh.orders import Orders
 from nova0.mesh.surface import SHORT, Timeout
+from nova0.mesh.tombstones import as_rows
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
@@ -113,6 +114,16 @@ class LocalSocket:
 
     def _answer(self, question: dict[str, Any], uid: int, pid: int) -> Any:
         op = question.get("op")
+        if op == "tombstones":
+            return as_rows(self._node.roster.tombstones)
+        if self._node.out:
+            raise PutOut(self._node.out)
+        if op == "key_of":
+            return self._key_of(_text(question, "name"))
+        if op == "put_out":  # whoever brings it: the signature is the authority
+            stone = question.get("stone")
+            LOG.info("uid %d (pid %d) brings a tombstone", uid, pid)
+            return as_rows(self._node.evicting.put_out([stone if isinstance(stone, bytes) else b""]))
         if op == "members":
             return msgspec.to_builtins(self._node.members())
         if op == "ping":
@@ -187,6 +198,19 @@ class LocalSocket:
             plain=True,
         )
         return decode(body)
+
+    def _key_of(self, name: str) -> dict[str, Any]:
+        found = self._node.roster.key_of(name)
+        if found is None:
+            raise Unreachable(f"there is no host {name} here: `nova0 agents` shows who is there")
+        key, node_id, machine = found
+        alone = [m for m in self._node.members() if "controller" in m.roles and m.status is Status.UP]
+        return {
+            "key": key,
+            "node_id": node_id if machine else b"",
+            "cluster": self._node.identity.cluster,
+            "last_controller": machine and bool(alone) and {m.host for m in alone} == {name},
+        }
 
     def _ping(self, agent: str, timeout_s: float) -> dict[str, Any]:
         node = self._find(agent)

@@ -130,16 +130,45 @@ class Gate:
     def _cut(self, descriptor: int) -> None:
         """Shut one TCP connection without touching libzmq's hold on it."""
         _, _, inode = self._open.pop(descriptor)
+        shut(descriptor, inode)
+
+
+class Lines:
+    """The live connections of one bound socket by the key that spoke on them, so that they can be cut:
+    ZAP is asked at the handshake only. As many entries as this process has descriptors, at most."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[str, int]] = {}  # descriptor -> (User-Id, inode)
+
+    def note(self, user: str, frame: zmq.Frame) -> None:
+        """This frame came over a connection of that key."""
         try:
-            copy = os.dup(descriptor)
-        except OSError:
-            return
-        with sockets.socket(fileno=copy) as connection:
-            if os.fstat(copy).st_ino == inode:
-                try:
-                    connection.shutdown(sockets.SHUT_RDWR)
-                except OSError:
-                    return  # gone by itself
+            descriptor = int(frame.get("__fd"))
+            self._of[descriptor] = user, os.fstat(descriptor).st_ino
+        except (zmq.ZMQError, ValueError, OSError):
+            return  # gone already
+
+    def cut(self, user: str) -> int:
+        """Cut all of that key; how many."""
+        found = [(descriptor, inode) for descriptor, (whose, inode) in self._of.items() if whose == user]
+        for descriptor, inode in found:
+            del self._of[descriptor]
+            shut(descriptor, inode)
+        return len(found)
+
+
+def shut(descriptor: int, inode: int) -> None:
+    """Shut one TCP connection without touching libzmq's hold on it; nothing where it is another by now."""
+    try:
+        copy = os.dup(descriptor)
+    except OSError:
+        return
+    with sockets.socket(fileno=copy) as connection:
+        if os.fstat(copy).st_ino == inode:
+            try:
+                connection.shutdown(sockets.SHUT_RDWR)
+            except OSError:
+                return  # gone by itself
 
 
 def closing_with(port: int) -> list[str]:

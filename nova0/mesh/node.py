@@ -22,11 +22,12 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.calling import Calling
-from nova0.mesh.certificate import Chain
+from nova0.mesh.certificate import Chain, Tombstone
 from nova0.mesh.codec import MethodCodec, fits
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door, bind
-from nova0.mesh.errors import Incompatible, Unreachable
+from nova0.mesh.errors import Incompatible, PutOut, Unreachable
+from nova0.mesh.evicting import Evicting
 from nova0.mesh.gatekeeper import Gatekeeper
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
@@ -34,7 +35,7 @@ from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.mesh_agent import MeshAgent
 from nova0.mesh.monitor import Gate
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import Peer, Roster, member_of
+from nova0.mesh.roster import Peer, Roster, member_of, put_out_text
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import StoreClaim, Stores
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from nova0.mesh.discovery import Discovery
 
 LOG = logging.getLogger(__name__)
+COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
+
 S = TypeVar("S", bound=Surface)
 
 
@@ -73,11 +76,16 @@ class Node:
         self.offers = dispatch.Offers(self.node)
         self.refusals = Refusals(self.node)
         self.roster = Roster(self.identity, self.node, settings.peers)
+        try:
+            self.roster.not_put_out(self.identity.chain)
+        except PutOut as error:
+            raise PutOut(f"{error.message}. {COME_BACK}") from None
         self.stores = Stores(self.identity, settings.process)
         self.tokens: TokenBook = tokens or FileTokenBook(state_dir)
         self.gatekeeper = Gatekeeper(self)
         self.address = ""
         self.conflict = ""  # why another controller refuses us, if one does
+        self.out = ""  # why this machine was put out of the cluster, if it was
         self._serial = 0
         self._ports = [0, 0, 0, 0, 0]
         self._member_heard: list[Callable[[Member, Status], None]] = []
@@ -282,7 +290,8 @@ class Node:
             self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks, stream,
         )  # fmt: skip
 
-    def hello(self) -> wire.Hello:
+    def hello(self, met: bytes | None = None) -> wire.Hello:
+        """`met`: the peer asked to see our tombstones before it serves us."""
         s = self.settings
         return wire.Hello(
             *s.speaks,
@@ -292,15 +301,23 @@ class Node:
             s.store_id,
             s.commit_mark(),
             self.stores.adoption if self.is_controller else None,
+            [] if met is None else self.roster.tombstones.stones(),
+            met or b"",
         )
 
-    def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome]:
-        """A known key greets at the RPC socket. Raises MeshError to refuse it."""
+    def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome | wire.Stones]:
+        """A known key greets at the RPC socket. Raises MeshError to refuse it. Stones in place of Welcome:
+        it must show its tombstones and see ours first."""
         if hello.cluster != self.identity.cluster:
             raise Incompatible(f"{self.node}: {hello.card.node} belongs to another cluster")
         self._same_store(hello.card, hello.store_id)
         peer = self.gatekeeper.met(key, address, hello.card)
         self._agree(peer, (hello.lowest, hello.highest))
+        first = self.evicting.compare(peer, hello)
+        if self.out or not self.roster.admits(key):
+            raise PutOut(self.out or f"{hello.card.node} was put out of the cluster")
+        if first is not None:
+            return peer, first
         self.roster.heard(peer, hello.card.boot)
         doubt = self._look_at_store(peer, hello)
         link = self.link(peer)
@@ -330,11 +347,40 @@ class Node:
         self.watching.beat()
 
     def link(self, peer: Peer) -> Link:
+        if self.out:
+            raise Unreachable(self.out)
         if peer.link is None:
             if not self._running:  # a socket on a context that ends would take the process with it
                 raise Unreachable(f"{self.node}: not running")
             peer.link = Link(self, peer)
         return peer.link
+
+    def took_stones(self, peer: Peer, said: wire.Stones, answer: Callable[[wire.Stones], Any]) -> None:
+        self.evicting.took(peer, said, answer)
+
+    def told_stones(self, peer: Peer, said: wire.Stones) -> None:
+        self.evicting.told(peer, said)
+
+    def told_put_out(self, peer: Peer, error: PutOut) -> None:
+        self.evicting.told_put_out(peer, error)
+
+    def go_out(self, tombstone: Tombstone) -> None:
+        """This machine was put out: it serves nobody and asks nobody, and says why to whoever asks here."""
+        if self.out:
+            return
+        self.out = f"{put_out_text(tombstone)}. {COME_BACK}"
+        LOG.error("%s: %s", self.node, self.out)
+        self.answering.shut()
+        self.watching.stop()
+        if self._discovery is not None:
+            self._discovery.stop()
+            self._discovery = None
+        for peer in self.roster.peers.values():
+            if peer.link is not None:
+                peer.link.put_out(self.out)
+            self.streams.cut(peer.node, self.out)
+            self.roster.become(peer, Status.UNKNOWN, "this machine was put out")
+        self.casting.put_out(list(self.roster.peers.values()))
 
     def link_cut(self, peer: Peer, why: str) -> None:
         if self._running:
@@ -489,6 +535,7 @@ class Node:
         self.casting = casting.Casting(self, pub, ear, self.boot)
         self.calling = Calling(self)
         self.watching = Watching(self)
+        self.evicting = Evicting(self)
 
 
 def _bind_again(socket: zmq.Socket[bytes], listen: str, wanted: int, before: int) -> int:

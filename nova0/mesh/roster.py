@@ -15,9 +15,10 @@ import msgspec
 
 from nova0.mesh import keys
 from nova0.mesh.bus import Member, Status
-from nova0.mesh.certificate import Certificate, Chain
-from nova0.mesh.errors import Busy, JoinRefused, MeshError
+from nova0.mesh.certificate import Certificate, Chain, Tombstone
+from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.identity import Identity
+from nova0.mesh.tombstones import Tombstones
 from nova0.mesh.wire import BROKEN, LOWEST, Card, Seen, Tombs
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_PROCESSES = 16  # nodes of one machine
 MAX_HINTS = 256  # unproven nodes kept at once
+MAX_GONE = 256  # put-out nodes still shown
+GONE_S = 7 * 86400  # and for so long after a restart
 
 
 class Peer:
@@ -102,8 +105,13 @@ class Roster:
         self.learned: list[Callable[[Peer], None]] = []
         self._dirty: set[str] = set()
         self._folder = identity.state_dir / "peers"
-        self.tombs = Tombs()  # nobody can be put out yet; the fields are on the wire
+        self.tombstones = Tombstones(identity)
+        self.gone: dict[str, Peer] = {}  # nodes put out, to be shown; by name
         self.version = 0  # grows with every change that others should hear of
+
+    @property
+    def tombs(self) -> Tombs:
+        return self.tombstones.summary
 
     def admits(self, key: bytes) -> bool:
         """May this key speak at the RPC sockets? The machine's own (another process) may."""
@@ -118,13 +126,23 @@ class Roster:
         return self._chains.get(key)
 
     def admit(self, chain: Chain) -> None:
-        """A machine just signed in here; its card comes with its greeting."""
+        """A machine just signed in here; its card comes with its greeting. Raises PutOut."""
         certificate = self._identity.verify(chain)
+        self.not_put_out(chain)
         self._keys[certificate.key], self._chains[certificate.key] = certificate, chain
 
     def is_of(self, host: str, key: bytes) -> bool:
         certificate = self._keys.get(key)
         return certificate is not None and certificate.host == host
+
+    def key_of(self, name: str) -> tuple[bytes, bytes, bool] | None:
+        """(key, node id, is a machine) of a host, or of one user's agent by its node's name; None: not known."""
+        for key, certificate in self._keys.items():
+            if not certificate.process and certificate.host == name:
+                return key, certificate.node_id, True
+            if certificate.process and f"{certificate.host}/{certificate.process}" == name:
+                return key, certificate.node_id, False
+        return None
 
     def hosts(self) -> set[str]:
         return {c.host for c in self._keys.values()} | {p.card.host for p in self.peers.values()}
@@ -132,6 +150,8 @@ class Roster:
     def hint(self, card: Card, *, listed: bool = False) -> Peer | None:
         """Somebody says this node exists. Never replaces what is proven; at most another address to try."""
         if card.node == self._node or len(card.key) != 32 or not _is_name(card.node):
+            return None
+        if self.tombstones.is_out(card.key):
             return None
         peer = self.peers.get(card.node)
         if peer is None:
@@ -158,7 +178,8 @@ class Roster:
         return peer
 
     def prove(self, chain: Chain, card: Card, key: bytes, address: str = "") -> Peer:
-        """A node that holds `key` shows its certificate and card. Raises JoinRefused, naming what is wrong.
+        """A node that holds `key` shows its certificate and card. Raises JoinRefused, naming what is wrong,
+        and PutOut.
 
         `address`: where its connection came from, believed over what it says of itself."""
         certificate = self._identity.verify(chain)
@@ -168,6 +189,7 @@ class Roster:
             raise JoinRefused(f"{card.node}: its certificate is for host {certificate.host}")
         if not _is_name(card.node):  # it becomes a file's name here
             raise JoinRefused(f"{card.host}: calls its process {card.process!r}, which is no name")
+        self.not_put_out(chain)
         other = next((c for c in self._keys.values() if c.host == certificate.host and c.key != key), None)
         if other is not None and other.serial >= certificate.serial:
             raise JoinRefused(f"{card.host}: another key holds that name; put the old one out first")
@@ -195,6 +217,36 @@ class Roster:
             self._new(peer)
         return peer
 
+    def not_put_out(self, chain: Chain) -> None:
+        """Raises PutOut, with the tombstone, for a chain that one covers."""
+        tombstone = self.tombstones.of(chain)
+        if tombstone is not None:
+            raise PutOut(put_out_text(tombstone), stone=self.tombstones.stone(tombstone.key))
+
+    def put_out(self) -> list[Peer]:
+        """Forget every key that a tombstone covers. The peers that went; their links are still to be cut."""
+        for key, chain in list(self._chains.items()):
+            if self.tombstones.of(chain) is not None:
+                del self._chains[key], self._keys[key]
+        went = []
+        for peer in list(self.peers.values()):
+            covered = peer.card.key not in self._keys if peer.chain else self.tombstones.is_out(peer.card.key)
+            if covered:
+                went.append(peer)
+                self.version += 1
+                del self.peers[peer.node]
+                peer.claimed_by = ""
+                tombstone = self.tombstones.of(peer.chain) if peer.chain else self.tombstones.of_key(peer.card.key)
+                self.become(peer, Status.LEFT, put_out_text(tombstone) if tombstone else "put out")
+                self._gone(peer)
+        return went
+
+    def _gone(self, peer: Peer) -> None:
+        if peer.listed:
+            if len(self.gone) >= MAX_GONE:
+                self.gone.pop(next(iter(self.gone)))
+            self.gone[peer.node] = peer
+
     def recard(self, peer: Peer, card: Card) -> None:
         """A proven peer describes itself anew over its own link."""
         if card.node == peer.node and card.key == peer.card.key and _newer(card, peer.card):
@@ -221,7 +273,9 @@ class Roster:
             heard(peer, old)
 
     def members(self) -> list[Member]:
-        return [member_of(peer) for peer in self.peers.values() if peer.listed]
+        """Those put out included, as LEFT, until a machine of that name is back."""
+        known = [member_of(peer) for peer in self.peers.values() if peer.listed]
+        return known + [member_of(gone) for node, gone in self.gone.items() if node not in self.peers]
 
     def seen(self) -> list[Seen]:
         """What this node tells others; its own claims only where its own eyes saw."""
@@ -234,17 +288,29 @@ class Roster:
             try:
                 chain, card = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Chain, Card])
                 if card.node != self._node:
-                    peer = self.prove(chain, card, card.key)
-                    peer.boot = card.boot
+                    self._recall(path, chain, card)
             except (*BROKEN, MeshError, OSError) as error:
                 LOG.warning("%s: %s is left out: %s", self._node, path, error)
         self._dirty.clear()
+
+    def _recall(self, path: Path, chain: Chain, card: Card) -> None:
+        try:
+            self.prove(chain, card, card.key).boot = card.boot
+        except PutOut as error:
+            tombstone = self.tombstones.of(chain)
+            if tombstone is not None and time.time() - tombstone.at > GONE_S:
+                path.unlink()
+                return
+            peer = Peer(card)
+            peer.chain, peer.listed, peer.roles = chain, True, card.roles
+            peer.status, peer.detail = Status.LEFT, error.message
+            self._gone(peer)
 
     def save(self) -> None:
         """Write what changed. Blocks on the disk: run on a real thread. What raises OSError is kept for later."""
         for node in list(self._dirty):
             self._dirty.discard(node)
-            peer = self.peers.get(node)
+            peer = self.peers.get(node) or self.gone.get(node)
             if peer is not None and peer.chain is not None:
                 path = self._folder / node.replace("/", "~")
                 try:
@@ -271,6 +337,12 @@ class Roster:
         self._dirty.add(peer.node)
         for heard in self.learned:
             heard(peer)
+
+
+def put_out_text(tombstone: Tombstone) -> str:
+    """For people: who was put out, by whom and why."""
+    why = f": {tombstone.reason}" if tombstone.reason else ""
+    return f"{tombstone.name} was put out of the cluster by {tombstone.by}{why}"
 
 
 def member_of(peer: Peer) -> Member:

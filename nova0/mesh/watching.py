@@ -138,6 +138,7 @@ class Watching:
                 node.roster.recard(peer, signal.card)
             if peer.link is not None and not peer.link.up and peer.watched:
                 peer.link.hurry()
+            node.evicting.beat(peer, signal.tombs)
             if peer.is_controller and signal.commit_mark:
                 node.stores.marked(peer.node, signal.boot, signal.commit_mark)
             if peer.is_controller and signal.members:
@@ -276,6 +277,7 @@ class Watching:
                 self._siblings()
                 self._rest_idle()
                 self._node.door.sweep()
+                self._node.evicting.save()
                 if self._node.roster.dirty and ticks >= self._save_from:
                     self._save(ticks)
                 if self._node.stores.due:

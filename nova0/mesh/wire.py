@@ -84,6 +84,8 @@ class Hello(Struct, array_like=True, tag=1):
     store_id: str = ""  # controllers: which store, and how far its commits have got
     commit_mark: int = 0
     adoption: Signed | None = None  # controllers: the operator's word that the store is the right one
+    stones: list[bytes] = []  # all our tombstones, in answer to Stones
+    met: bytes = b""  # the digest in those Stones: they are merged here
 
 
 class Welcome(Struct, array_like=True, tag=2):
@@ -166,7 +168,16 @@ class Goodbye(Struct, array_like=True, tag=12):
     boot: int
 
 
+class Stones(Struct, array_like=True, tag=16):
+    """Tombstones (protocol 2). In place of Welcome: take these, and greet again with yours."""
+
+    tombs: Tombs  # of the whole set there
+    stones: list[bytes]
+    ask: bool = False  # send yours if they differ then
+
+
 Message = Hello | Welcome | Refused | Call | Answer | Failure | Working | Progress | Acknowledge | Ping | Pong | Goodbye
+Message |= Stones
 
 
 class Beat(Struct, array_like=True, tag=20):

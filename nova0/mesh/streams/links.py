@@ -20,7 +20,7 @@ from nova0.mesh.door import bracket
 from nova0.mesh.driven import Driven
 from nova0.mesh.errors import Incompatible, MeshError, StreamBroken, StreamRefused, Unreachable, from_wire
 from nova0.mesh.keys import CurvePair, key_text
-from nova0.mesh.monitor import Dialled, Gate
+from nova0.mesh.monitor import Dialled, Gate, Lines
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.streams.flow import CHUNK, LARGEST, OVERHEAD
@@ -69,6 +69,7 @@ class Links:
         self.service = Service(home.node, home.settings.streams)
         self._routes: dict[bytes, _Accepted] = {}
         self._descriptors: dict[int, _Accepted] = {}
+        self._lines = Lines()
         self._gate = Gate(home.context, router, refusals, gone=self._hung_up)
         self._driven = Driven(router, self._heard, routed=True, budget=READ_AT_ONCE, traffic=home.counts.streams)
 
@@ -81,6 +82,11 @@ class Links:
         """Its status is another: with one that is down or has left, nothing is open any more."""
         if peer.status in (Status.DOWN, Status.LEFT):
             self.cut(peer.node, f"{peer.node} is {peer.status}{': ' if peer.detail else ''}{peer.detail}")
+
+    def put_out(self, peers: list[Peer]) -> None:
+        """Their streams ended when they left; cut what connections they still hold."""
+        for peer in peers:
+            self._lines.cut(key_text(peer.card.key))
 
     def cut(self, node: str, why: str) -> None:
         """End every stream with that node, and its connections."""
@@ -131,6 +137,8 @@ class Links:
     def _heard(self, route: bytes, frame: zmq.Frame) -> None:
         accepted = self._routes.get(route)
         user = user_id(frame)
+        if accepted is None:
+            self._lines.note(user, frame)
         try:
             message = wire.read_streamed(frame.buffer)
         except wire.BadFrame as error:
