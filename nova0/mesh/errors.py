@@ -137,3 +137,8 @@ class StreamRefused(MeshError):
 @wire_error
 class StreamBroken(MeshError):
     """A stream ended before both sides were done: link cut, peer down or stopped, or closed by one side."""
+
+
+@wire_error
+class FileIncomplete(MeshError):
+    """A file could not be fetched whole; what came is kept, and the next fetch goes on from there."""
