@@ -45,6 +45,7 @@ class AskJoin(Struct, array_like=True, tag=42):
     token_id: str
     secret: bytes
     host: str
+    vouch: bytes = b""  # public key with which the newcomer will sign for its users' agents
 
 
 class Shown(Struct, array_like=True, tag=45):

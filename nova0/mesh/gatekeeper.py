@@ -68,7 +68,8 @@ class Gatekeeper:
             raise PutOut(f"{ask.host}: its key was put out: join with a new one (move node.key out of its mesh folder)")
         known = {h for h in house.roster.hosts() if not house.roster.is_of(h, key)}
         grant = offload(house.tokens.redeem, ask.token_id, ask.secret, ask.host, key, known)
-        certificate = house.identity.sign_in(ask.host, grant.roles, ("*",), key)
+        vouch = ask.vouch if len(ask.vouch) == 32 else b""
+        certificate = house.identity.sign_in(ask.host, grant.roles, ("*",), key, vouch)
         LOG.info("%s: %s joined from %s as %s (key %s)", house.node, ask.host, address, grant.roles, key_text(key)[:8])
         chain = Chain(certificate, house.identity.chain.signers)
         house.roster.admit(chain)

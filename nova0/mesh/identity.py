@@ -42,8 +42,11 @@ class Identity:
                 f"{self.certificate.host} holds no signer key: ask a controller that does (`nova0 agents`)"
             ) from None
 
-    def sign_in(self, host: str, roles: tuple[str, ...], topics: tuple[str, ...], key: bytes) -> Signed:
-        return issue(self.signer(), self.cluster, host, roles, key, topics=topics)
+    def sign_in(
+        self, host: str, roles: tuple[str, ...], topics: tuple[str, ...], key: bytes, vouch: bytes = b""
+    ) -> Signed:
+        """`vouch`: the public half of the newcomer's own `vouch.key`."""
+        return issue(self.signer(), self.cluster, host, roles, key, topics=topics, vouch=vouch)
 
 
 def is_member(state_dir: str | Path) -> bool:
@@ -75,7 +78,8 @@ def create_cluster(state_dir: str | Path, host: str) -> None:
     signer = keys.new_signing_key(folder / "signer.key")
     cluster = keys.public_of(root)
     signers = sign(root, "signers", SignerSet(FORMAT, cluster, 1, [keys.public_of(signer)]))
-    certificate = issue(signer, cluster, host, ("controller", "host"), pair.public)
+    vouch = keys.public_of(keys.vouching_key(folder))
+    certificate = issue(signer, cluster, host, ("controller", "host"), pair.public, vouch=vouch)
     store(folder, cluster, Chain(certificate, signers))
 
 

@@ -96,7 +96,7 @@ def _set_aside_if_put_out(state_dir: Path) -> None:
         return
     aside = state_dir / f"put-out-{me.certificate.serial}-{keys.key_name(me.pair.public)}"
     aside.mkdir(mode=0o700)
-    for name in ("node.cert", "node.key", "signer.key", "root.key", "root.pub", "peers", "tombstones"):
+    for name in ("node.cert", "node.key", "vouch.key", "signer.key", "root.key", "root.pub", "peers", "tombstones"):
         if (state_dir / name).exists():
             (state_dir / name).rename(aside / name)
     LOG.warning("%s: the key that was put out lies in %s now; joining with a new one", me.certificate.host, aside)
@@ -111,6 +111,7 @@ def _ask(
     told: tokens.Token,
     settings: MeshSettings,
 ) -> Shown:
+    vouch = keys.public_of(keys.vouching_key(Path(settings.state_dir)))
     with Knock(context, pair, address, port, key, settings.handshake_s) as knock:
         shown = knock.ask(AskCert())
         theirs, _ = verify(shown.chain, told.cluster)
@@ -119,7 +120,7 @@ def _ask(
         if not common_protocol(settings.speaks, shown.card.speaks):
             raise Incompatible(apart(settings.node, settings.speaks, shown.card.node, shown.card.speaks))
         try:
-            return knock.ask(AskJoin(told.token_id, told.secret, settings.host))
+            return knock.ask(AskJoin(told.token_id, told.secret, settings.host, vouch))
         except JoinRefused:
             raise
         except Unreachable:

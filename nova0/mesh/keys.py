@@ -103,6 +103,14 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
 
 
+def vouching_key(state_dir: Path) -> Ed25519PrivateKey:
+    """With which this machine signs for its users' agents; made at first use."""
+    try:
+        return signing_key(state_dir / "vouch.key")
+    except FileNotFoundError:
+        return new_signing_key(state_dir / "vouch.key")
+
+
 def public_of(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 

@@ -242,7 +242,7 @@ def test_a_socket_without_any_handler_is_closed():
 def test_secrets_are_readable_by_their_owner_only(lab):
     lab.token()
     for name, mode in {
-        "node.key": 0o600, "root.key": 0o600, "signer.key": 0o600, "tokens.json": 0o600,
+        "node.key": 0o600, "vouch.key": 0o600, "root.key": 0o600, "signer.key": 0o600, "tokens.json": 0o600,
         "journal.controller": 0o600, "boot.controller": 0o600, "node.cert": 0o644, "root.pub": 0o644,
     }.items():  # fmt: skip
         assert stat.S_IMODE(os.stat(lab.folder / "lab0" / name).st_mode) == mode, name
