@@ -1,4 +1,4 @@
-"""Logging for every process: one line an event, with the request id, project and user it belongs to."""
+"""Logging for every process: one line an event, with the request id, project, user and trace it belongs to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 from contextvars import ContextVar
 from typing import Any
 
+from nova0 import trace
+
 request: ContextVar[dict[str, Any] | None] = ContextVar("nova0_request", default=None)
-"""request_id, project_id, user_id of what the current greenlet works for; set at the HTTP edge and
+"""request_id, project_id, user_id and traceparent of what the current greenlet works for; set at the HTTP edge and
 when a mesh call carries a context."""
 
 
@@ -16,6 +18,7 @@ class _Context(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         about = request.get() or {}
         words = [str(about[key]) for key in ("request_id", "project_id", "user_id") if about.get(key)]
+        words += filter(None, [trace.shown(about.get(trace.KEY))])
         record.about = f"[{' '.join(words)}] " if words else ""
         return True
 

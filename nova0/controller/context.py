@@ -16,6 +16,7 @@ class RequestContext:
     project_name: str = ""
     roles: frozenset[str] = field(default_factory=frozenset)
     global_request_id: str = ""
+    traceparent: str = ""  # our span of the trace this request belongs to (nova0.trace)
 
     @property
     def is_admin(self) -> bool:

@@ -11,6 +11,7 @@ import gevent
 import msgspec
 from gevent.event import AsyncResult
 
+from nova0 import trace
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.answering import Answering
@@ -92,7 +93,8 @@ class Calling:
         return codec.unpack_result(answer)
 
     def ask(self, topic: str, host: str | None, method: str, arguments: bytes, **how: Any) -> msgspec.Raw | bytes:
-        """As `_ask`, counted."""
+        """As `_ask`, counted; each call is a span of its own of the trace it belongs to."""
+        how["context"] = trace.onward(how.get("context"))
         tally, started = self._home.counts.asking(topic, method), time.monotonic()
         try:
             answer = self._ask(topic, host, method, arguments, **how)

@@ -18,6 +18,7 @@ import gevent
 from gevent.event import AsyncResult
 
 import nova0
+from nova0 import trace
 from nova0.mesh import offers as dispatch
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.casting import MOST_CAST_BYTES
@@ -263,7 +264,7 @@ class LocalBus:
             host=self.host,
             roles=dispatch.roles_seen(self.roles, self.host, target.host),
             request_id=request_id,
-            context=stub.context,
+            context=trace.onward(stub.context),
         )
         work = target._take(stub.topic, codec.row.name, caller, body, stub.on_progress, total_s, named=named)
         answer: AsyncResult = AsyncResult()
@@ -344,7 +345,7 @@ class LocalBus:
                 host=self.host,
                 roles=dispatch.roles_seen(self.roles, self.host, bus.host),
                 request_id=uuid.uuid4().hex,
-                context=stub.context,
+                context=trace.onward(stub.context),
             )
             gevent.spawn(bus._hear, stub.topic, codec.row.name, caller, body)
 

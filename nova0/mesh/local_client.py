@@ -65,11 +65,19 @@ class LocalClient:
         *,
         timeout_s: float = 60.0,
         request_id: str | None = None,
+        traceparent: str | None = None,
     ) -> Any:
         """The method's result in plain values. Text is taken for numbers where the method wants those.
+        With `traceparent` (W3C Trace Context) the call continues that trace; a malformed one begins another.
         Raises the errors of mesh.errors."""
         return self._ask(
-            "call", timeout_s, agent=agent, method=method, arguments=arguments or {}, request_id=request_id
+            "call",
+            timeout_s,
+            agent=agent,
+            method=method,
+            arguments=arguments or {},
+            request_id=request_id,
+            traceparent=traceparent,
         )
 
     def cast(self, topic: str, method: str, arguments: dict[str, Any] | None = None) -> None:

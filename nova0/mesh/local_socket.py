@@ -24,6 +24,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
+from nova0 import trace
 from nova0.mesh.bus import Member, Status
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, PutOut, Unreachable
@@ -194,6 +195,7 @@ class LocalSocket:
             request_id=f"person/{question['request_id']}" if question.get("request_id") else None,
             acknowledge=not question.get("request_id"),
             node=node,
+            context={trace.KEY: trace.received(question[trace.KEY])} if question.get(trace.KEY) else None,
             lax=True,
             plain=True,
         )

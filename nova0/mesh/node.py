@@ -17,6 +17,7 @@ import gevent
 import zmq
 
 import nova0
+from nova0 import trace
 from nova0.mesh import addresses, casting, counts, identity, keys, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
@@ -439,7 +440,7 @@ class Node:
         if not self._running:
             raise Unreachable(f"{self.node}: not started")
         fits(body, f"cast {topic}.{method}", casting.MOST_CAST_BYTES)
-        signal = self.casting.cast(topic, method, body, request_id or uuid.uuid4().hex, context or {}, plain)
+        signal = self.casting.cast(topic, method, body, request_id or uuid.uuid4().hex, trace.onward(context), plain)
         self.casting.deliver(self.node, self.host, self.roles(), topic, signal)
 
     def _agree(self, peer: Peer, theirs: tuple[int, int]) -> None:

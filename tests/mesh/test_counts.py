@@ -100,7 +100,8 @@ def test_casts_bytes_links_peers_and_the_process_are_counted(pair):
 
 def test_gaps_reconnects_refused_strangers_and_stalls_are_counted(pair):
     controller, host, _ = pair
-    link = host.roster.peers["lab0/controller"].link
+    link = until(lambda: host.roster.peers["lab0/controller"].link, WAIT_S)
+    until(lambda: link.up, WAIT_S)
     link._broken("as if the cable was pulled", False)
     until(lambda: told(controller, "lab1")["nova0_mesh_reconnects_total",] >= 1, WAIT_S)
     controller.lost_casts("paint", "lab1/host")

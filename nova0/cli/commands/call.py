@@ -9,6 +9,7 @@ Example:
 """
 
 import argparse
+import os
 
 JSON = True
 
@@ -17,6 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="TOPIC@HOST, HOST/PROCESS, or TOPIC for the least loaded one")
     parser.add_argument("method", metavar="METHOD", help="see `nova0 agents describe`")
     parser.add_argument("arguments", nargs="*", metavar="key=value", help="its arguments")
+    parser.add_argument(
+        "--traceparent",
+        metavar="T",
+        default=os.environ.get("TRACEPARENT"),
+        help="continue this trace (W3C Trace Context: 00-TRACE-SPAN-FLAGS); default: $TRACEPARENT",
+    )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="wait at most this long (default 60)")
 
 
@@ -27,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     agent = mesh_door.agent_name(args.agent)
     values = mesh_door.arguments(args.arguments)
     with mesh_door.local_node(args) as node:
-        answer = node.call(agent, args.method, values, timeout_s=args.timeout)
+        answer = node.call(agent, args.method, values, timeout_s=args.timeout, traceparent=args.traceparent)
     if args.json or isinstance(answer, dict | list):
         show_json(answer)
     elif answer is not None:

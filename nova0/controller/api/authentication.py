@@ -26,9 +26,11 @@ def identify(environ: dict[str, Any], tokens: Tokens, public_url: str) -> Identi
         raise unauthorized(public_url) from None
 
 
-def context_of(identity: Identity | None, request_id: str, global_request_id: str) -> RequestContext:
+def context_of(
+    identity: Identity | None, request_id: str, global_request_id: str, traceparent: str = ""
+) -> RequestContext:
     if identity is None:
-        return RequestContext(request_id=request_id, global_request_id=global_request_id)
+        return RequestContext(request_id=request_id, global_request_id=global_request_id, traceparent=traceparent)
     return RequestContext(
         request_id=request_id,
         global_request_id=global_request_id,
@@ -37,6 +39,7 @@ def context_of(identity: Identity | None, request_id: str, global_request_id: st
         project_id=identity.project_id or "",
         project_name=identity.project_name or "",
         roles=identity.effective_roles,
+        traceparent=traceparent,
     )
 
 

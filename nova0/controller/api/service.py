@@ -14,7 +14,7 @@ import bottle
 import msgspec
 import peewee
 
-from nova0 import log
+from nova0 import log, trace
 from nova0.controller.api import authentication, bodies, microversion, request_ids, validation
 from nova0.controller.api.errors import SHAPES, ApiError
 from nova0.controller.api.microversion import MINIMUM, Version
@@ -115,9 +115,15 @@ class Service:
             identity,
             environ["nova0.request_id"],
             request_ids.global_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID")),
+            trace.received(environ.get("HTTP_TRACEPARENT")),
         )
         log.request.set(
-            {"request_id": context.request_id, "project_id": context.project_id, "user_id": context.user_id}
+            {
+                "request_id": context.request_id,
+                "project_id": context.project_id,
+                "user_id": context.user_id,
+                trace.KEY: context.traceparent,
+            }
         )
         self._check_path_project(environ, context.project_id)
         offered = [one for one in variants if one.offered_at(version)]

@@ -150,7 +150,7 @@ class Engine:
         return row
 
     def _drive(self, row: OperationRow) -> None:
-        log_request.set({"request_id": row.request_id, "project_id": row.project_id, "user_id": row.user_id})
+        log_request.set(journal.about(row))
         try:
             operation = self.KINDS[row.kind](row, self.world)
             if row.step is None:

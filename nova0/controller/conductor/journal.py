@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nova0 import trace
 from nova0.controller.context import RequestContext
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import ActionEventRow, ActionRow
@@ -42,8 +43,18 @@ def begin(kind: str, instance_uuid: str, context: RequestContext, data: dict[str
         request_id=context.request_id,
         user_id=context.user_id,
         project_id=context.project_id,
-        data={**(data or {}), "action_id": action.id},
+        data={
+            **(data or {}),
+            "action_id": action.id,
+            **({trace.KEY: context.traceparent} if context.traceparent else {}),
+        },
     )
+
+
+def about(row: OperationRow) -> dict[str, Any]:
+    """Whose work an operation is, for its log lines and the calls it makes."""
+    ids = {"request_id": row.request_id, "project_id": row.project_id, "user_id": row.user_id}
+    return {**ids, **trace.carried(row.data)}
 
 
 def record_action(name: str, instance_uuid: str, context: RequestContext, *, finished: bool = False) -> ActionRow:

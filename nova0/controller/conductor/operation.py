@@ -160,11 +160,7 @@ class Operation:
             ComputeAPI,
             name,
             request_id=self.request_id(method),
-            context={
-                "request_id": self.row.request_id,
-                "project_id": self.row.project_id,
-                "user_id": self.row.user_id,
-            },
+            context=journal.about(self.row),
             on_progress=on_progress,
         )
 
