@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -33,13 +33,14 @@ class MeshAPI(Surface):
     topic = "mesh"
 
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)
-    def ping(self) -> float:  # type: ignore[empty-body]
-        """Wall clock there, in seconds: a round trip that went through the node's loop."""
+    def ping(self) -> Annotated[float, "seconds"]:  # type: ignore[empty-body]
+        """Wall clock there: a round trip that went through the node's loop."""
         ...
 
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)
     def describe(self) -> list[dict[str, Any]]:  # type: ignore[empty-body]
-        """Every method offered there: agent, method, kind, allow, timeout, arguments, doc."""
+        """Every method offered there: its signature, arguments with types and units, patience in seconds, who may
+        call it (nova0.mesh.describing)."""
         ...
 
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)

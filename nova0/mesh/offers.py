@@ -20,6 +20,7 @@ from greenlet import getcurrent
 from nova0 import log
 from nova0.mesh.bus import Caller
 from nova0.mesh.codec import MethodCodec, codecs_of, encode, fits
+from nova0.mesh.describing import described
 from nova0.mesh.errors import (
     BadArguments,
     Busy,
@@ -193,22 +194,7 @@ class Offers:
 
     def describe(self) -> list[dict[str, Any]]:
         """One plain mapping per method, for people and programs."""
-        return [
-            {
-                "agent": topic,
-                "method": name,
-                "kind": o.row.kind,
-                "allow": [str(role) for role in o.row.allow],
-                "timeout": o.row.timeout.name,
-                "repeatable": o.row.repeatable,
-                "destructive": o.row.destructive,
-                "doc": o.row.doc,
-                "arguments": {a: _type_name(t) for a, t in o.row.arguments.items()},
-                "required": list(o.row.required),
-                "returns": _type_name(o.row.returns),
-            }
-            for (topic, name), o in sorted(self._methods.items())
-        ]
+        return [described(topic, offered.row) for (topic, _), offered in sorted(self._methods.items())]
 
 
 def authorise(offered: Offered, caller: Caller, here: str) -> None:
@@ -291,7 +277,3 @@ def _tick(agent: Surface, name: str, seconds: float) -> None:
         except Exception:  # one failing run never stops the next
             LOG.exception("%s: timer %s failed; next run in %s s", type(agent).__name__, name, seconds)
         gevent.sleep(seconds)
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

@@ -58,6 +58,7 @@ class Method(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]  # name -> annotation
     required: tuple[str, ...]
     returns: Any
+    defaults: dict[str, Any] = {}  # of arguments that are not required
 
 
 def call(
@@ -149,4 +150,5 @@ def _method(cls: type, name: str) -> Method | None:
         arguments={p.name: hints.get(p.name, Any) for p in parameters},
         required=tuple(p.name for p in parameters if p.default is inspect.Parameter.empty),
         returns=hints.get("return", Any),
+        defaults={p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty},
     )

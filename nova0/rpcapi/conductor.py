@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from nova0.mesh.surface import HOST, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.host import GuestInfo, HostState
 from nova0.objects.instance import Instance
@@ -12,8 +14,8 @@ class ConductorAPI(Surface):
     topic = "conductor"
 
     @call(timeout=SHORT, allow=HOST, repeatable=True)
-    def leave(self, uuid: str, generation: int) -> int:  # type: ignore[empty-body]
-        """May the calling host start this instance now? Milliseconds of lease, counted by the asker
+    def leave(self, uuid: str, generation: int) -> Annotated[int, "milliseconds"]:  # type: ignore[empty-body]
+        """May the calling host start this instance now? The lease, counted by the asker
         from before it asked. Raises LeaveRefused, Stale."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)

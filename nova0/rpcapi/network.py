@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from nova0.mesh.surface import CONTROLLER, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.network import NetworkView
 
@@ -27,12 +29,12 @@ class NetworkAPI(Surface):
         speaks through for a minute is closed. Raises NetworkError, Busy."""
 
     @call(timeout=NORMAL, allow=CONTROLLER, repeatable=True)
-    def tunnel_write(self, tunnel: str, offset: int, data: bytes) -> None:
+    def tunnel_write(self, tunnel: str, offset: Annotated[int, "bytes"], data: bytes) -> None:
         """Send bytes that follow the first `offset` ones; those sent before are not sent again. Empty
         `data`: no more will come. Raises NetworkError once the tunnel is closed."""
 
     @call(timeout=NORMAL, allow=CONTROLLER, repeatable=True)
-    def tunnel_read(self, tunnel: str, offset: int) -> bytes | None:
+    def tunnel_read(self, tunnel: str, offset: Annotated[int, "bytes"]) -> bytes | None:
         """Bytes that follow the first `offset` ones received, waiting a few seconds for some: b"" when
         none came, None at the end. Raises NetworkError once the tunnel is closed."""
 

@@ -1,9 +1,11 @@
-"""Show what each agent can be asked: methods, arguments, who may call, how long it may take.
+"""Show what each agent can be asked: methods, arguments with types and units, who may call, how long it may take.
 
 Example:
-    $ nova0 agents describe compute
-    compute: call  inspect(uuid: str) -> GuestInfo | None   [controller, short]
-        What is there, asked of the hypervisor itself; None when there is nothing.
+    $ nova0 agents describe conductor
+    conductor: call  leave(uuid: str, generation: int) -> int   [host; short: 10 s, 5 s in silence]
+        Units: answer in milliseconds.
+        May the calling host start this instance now? Lease, counted by the asker from before it asked. ...
+    $ nova0 agents describe user/hello --json
 """
 
 import argparse
@@ -20,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nova0.cli.output import show_json
-    from nova0.cli.surfaces import described
+    from nova0.cli.surfaces import described, patience
 
     found = described()
     if args.topic in found:
@@ -32,8 +34,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for topic in sorted(found):
         for method in found[topic]:
-            who = ", ".join(method["allow"])
-            print(f"{topic}: {method['kind']}  {method['signature']}   [{who}, {method['timeout']}]")
+            print(
+                f"{topic}: {method['kind']}  {method['signature']}   [{', '.join(method['allow'])}; {patience(method)}]"
+            )
+            units = {**method.get("units", {}), **({"answer": unit} if (unit := method.get("returns_unit")) else {})}
+            if units:
+                print(f"    Units: {', '.join(f'{name} in {unit}' for name, unit in units.items())}.")
             for line in method["doc"].splitlines():
                 print(f"    {line}".rstrip())
     return 0
@@ -48,6 +54,6 @@ def live(args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         inner = ", ".join(f"{name}: {kind}" for name, kind in row["arguments"].items())
-        signature = f"{row['method']}({inner}) -> {row['returns']}"
-        found.setdefault(row["agent"], []).append({**row, "name": row["method"], "signature": signature})
+        earlier = {"signature": f"{row['method']}({inner}) -> {row['returns']}"}  # nodes of 0.1.0 say none
+        found.setdefault(row["agent"], []).append({"name": row["method"], **earlier, **row})
     return found
