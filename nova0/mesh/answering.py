@@ -144,14 +144,24 @@ class Answering:
             if route is not None:
                 self._put(message, route)
 
-    def put_out(self, peers: list[Peer]) -> None:
+    def put_out(self, peers: list[Peer], users: set[str]) -> None:
         """They are served no more from now on; the connections go once they could read why."""
-        users = {key_text(peer.card.key) for peer in peers}
+        users = users | {key_text(peer.card.key) for peer in peers}
         for route, (user, peer) in list(self._routes.items()):
             if user in users:
                 del self._routes[route]
-                self._route_of.pop(peer.node, None)
+                if self._route_of.get(peer.node) == route:
+                    del self._route_of[peer.node]
         gevent.spawn_later(LAST_WORD_S, lambda: [self._lines.cut(user) for user in users])
+
+    @property
+    def greeted(self) -> set[str]:
+        """Nodes that have a connection to here."""
+        return set(self._route_of)
+
+    def touched(self) -> None:
+        """The socket was used past this object."""
+        self._driven.touched()
 
     def shut(self) -> None:
         """This node itself was put out: nobody is served."""

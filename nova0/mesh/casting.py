@@ -149,11 +149,18 @@ class Casting:
             if closing is not None:
                 closing.close()
 
-    def put_out(self, peers: list[Peer]) -> None:
-        """Nothing more goes to them, nothing is heard of them."""
+    def put_out(self, peers: list[Peer], users: set[str]) -> None:
+        """Nothing more goes to them and to those keys (as User-Ids), nothing is heard of them."""
         for peer in peers:
             self.part(peer.node)
-            self._lines.cut(key_text(peer.card.key))
+        for user in users | {key_text(peer.card.key) for peer in peers}:
+            self._lines.cut(user)
+
+    def touched(self) -> None:
+        """The bound sockets were used past this object."""
+        self._pub.touched()
+        if self._ear is not None:
+            self._ear.touched()
 
     def want(self, topic: str) -> None:
         """Hear this topic (as on the wire) from every publisher joined, now and later."""

@@ -6,6 +6,7 @@ Three operations, 4 KB, a few seconds; nothing secret is sent before the other s
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Protocol
 
 import gevent
@@ -26,6 +27,7 @@ from nova0.mesh.zap import DOOR, dial_curve, limit, peer_address, serve_curve, u
 
 LOG = logging.getLogger(__name__)
 LIFE_S, PER_ADDRESS, PENDING = 10.0, 128, 64
+FREED_S = 2.0  # libzmq gives a port back on its own thread
 
 
 class AskCert(Struct, array_like=True, tag=40):
@@ -99,6 +101,16 @@ class Door:
         self.port = bind(socket, listen, port, "door")
         self._gate = Gate(context, socket, refusals, LIFE_S, PER_ADDRESS)
         self._driven = Driven(socket, self._heard, routed=True, queue=16)
+
+    def move(self, pair: CurvePair, listen: str) -> int:
+        """Listen for another key of this machine, at the same port if it can be had. Returns the port."""
+        socket = self._driven.socket
+        socket.unbind(f"tcp://{bracket(listen)}:{self.port}")
+        socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret_text)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public_text)
+        self.port = take_port(socket, listen, self.port) or bind(socket, listen, 0, "door")
+        self._driven.touched()
+        return self.port
 
     def sweep(self) -> None:
         self._gate.sweep()
@@ -197,6 +209,19 @@ def bind(socket: zmq.Socket[bytes], listen: str, port: int, what: str) -> int:
             f"cannot listen on {listen}:{port} for {what}: {error.strerror}; free the port or set another"
         ) from None
     return int(socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0").rpartition(":")[2])  # type: ignore[union-attr]
+
+
+def take_port(socket: zmq.Socket[bytes], listen: str, port: int) -> int:
+    """Bind to a port that was given back a moment ago; 0 where somebody else has it now."""
+    end = time.monotonic() + FREED_S
+    while True:
+        try:
+            socket.bind(f"tcp://{bracket(listen)}:{port}")
+            return port
+        except zmq.ZMQError:
+            if time.monotonic() > end:
+                return 0
+        gevent.sleep(0.02)
 
 
 def bracket(address: str) -> str:

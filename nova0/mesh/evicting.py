@@ -19,7 +19,7 @@ from nova0.mesh.casting import Casting
 from nova0.mesh.certificate import Tombstone
 from nova0.mesh.errors import JoinRefused, PutOut
 from nova0.mesh.identity import Identity
-from nova0.mesh.keys import key_name
+from nova0.mesh.keys import key_name, key_text
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster, put_out_text
 from nova0.mesh.settings import MeshSettings
@@ -145,9 +145,10 @@ class Evicting:
             self._differs.pop(peer.node, None)
             if peer.link is not None:
                 peer.link.put_out(peer.detail)
-        home.casting.put_out(went)
-        home.answering.put_out(went)
-        home.streams.put_out(went)
+        users = {key_text(tombstone.key) for tombstone in new}  # also of a machine that has another key now
+        home.casting.put_out(went, users)
+        home.answering.put_out(went, users)
+        home.streams.put_out(went, users)
         mine = self._set.of(home.identity.chain)
         if mine is not None:
             home.go_out(mine)

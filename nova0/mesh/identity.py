@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nova0.mesh import keys
-from nova0.mesh.certificate import FORMAT, Certificate, Chain, Signed, SignerSet, issue, read_signers, sign, verify
+from nova0.mesh.certificate import (
+    FORMAT,
+    Certificate,
+    Chain,
+    Signed,
+    SignerSet,
+    issue,
+    read_signers,
+    sign,
+    verify,
+    verify_kind,
+)
 from nova0.mesh.errors import JoinRefused
+
+NEXT_KEY = "node.key.next"  # of a change of key under way; it counts once node.cert is for it
 
 
 class Identity:
@@ -28,10 +44,43 @@ class Identity:
         """A peer's certificate after every check; remembers a newer signer set. Raises JoinRefused."""
         certificate, newest = verify(chain, self.cluster, self.signers)
         if newest.generation > self.signers.generation:
-            self.signers = newest
-            self.chain = Chain(self.chain.certificate, chain.signers)
-            keys.write_public(self.state_dir / "node.cert", msgspec.msgpack.encode(self.chain))
+            self._renew(newest, chain.signers)
         return certificate
+
+    def _renew(self, newest: SignerSet, signed: Signed) -> None:
+        self.signers = newest
+        self.chain = msgspec.structs.replace(self.chain, signers=signed)
+        with _writing(self.state_dir):
+            on_disk = _chain(self.state_dir)  # another process may have put a newer certificate there
+            keys.write_public(
+                self.state_dir / "node.cert", msgspec.msgpack.encode(msgspec.structs.replace(on_disk, signers=signed))
+            )
+
+    def take(self, fresh: Identity) -> None:
+        """Go on with what is on disk now: another key, certificate or signer set. Never an older set."""
+        self.pair, self.certificate = fresh.pair, fresh.certificate
+        if fresh.signers.generation >= self.signers.generation:
+            self.chain, self.signers = fresh.chain, fresh.signers
+        else:
+            self.chain = msgspec.structs.replace(fresh.chain, signers=self.chain.signers)
+
+    def check_own(self, chain: Chain, key: bytes) -> Certificate:
+        """A certificate handed out to this machine for its key `key`. Raises JoinRefused."""
+        made, now = self.verify(chain), self.certificate
+        if (made.key, made.host, made.node_id, made.vouch) != (key, now.host, now.node_id, now.vouch):
+            raise JoinRefused(f"{now.host}: the certificate handed out is not for this machine")
+        return made
+
+    def earlier(self, old: Signed, now: Certificate) -> Certificate:
+        """An earlier certificate of the machine whose present one is `now`. Raises JoinRefused."""
+        before = verify_kind("node", old, self.cluster, self.signers)
+        if before.node_id != now.node_id or before.host != now.host or before.serial >= now.serial:
+            raise JoinRefused(f"{now.host}: that is no earlier certificate of this machine")
+        return before
+
+    @property
+    def can_sign(self) -> bool:
+        return (self.state_dir / "signer.key").exists()
 
     def signer(self) -> Ed25519PrivateKey:
         """Raises JoinRefused where this machine may not sign newcomers in."""
@@ -62,8 +111,40 @@ def load(state_dir: str | Path) -> Identity:
         raise JoinRefused(
             f"{folder}: this machine is in no cluster: `nova0 up` starts one, `nova0 join TOKEN` joins one"
         )
-    chain = msgspec.msgpack.decode((folder / "node.cert").read_bytes(), type=Chain)
-    return Identity(folder, (folder / "root.pub").read_bytes(), keys.node_key(folder), chain)
+    _finish_switch(folder)
+    return Identity(folder, (folder / "root.pub").read_bytes(), keys.node_key(folder), _chain(folder))
+
+
+def _chain(folder: Path) -> Chain:
+    return msgspec.msgpack.decode((folder / "node.cert").read_bytes(), type=Chain)
+
+
+def switch(folder: Path, chain: Chain) -> None:
+    """From here on this machine has the key in NEXT_KEY and this certificate for it; whole or not at all."""
+    with _writing(folder):
+        keys.write_public(folder / "node.cert", msgspec.msgpack.encode(chain))
+    _finish_switch(folder)
+
+
+def _finish_switch(folder: Path) -> None:
+    """The certificate says which of two keys counts; a crash may have come between the two files."""
+    ready = folder / NEXT_KEY
+    if ready.exists():
+        with _writing(folder):
+            if ready.exists() and keys.read_pair(ready).public == _machine_key(folder):
+                ready.rename(folder / "node.key")
+
+
+def _machine_key(folder: Path) -> bytes:
+    return msgspec.msgpack.decode(_chain(folder).certificate.body, type=Certificate).key
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """One process of the machine at a time changes key and certificate."""
+    with open(folder / "lock.identity", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def create_cluster(state_dir: str | Path, host: str) -> None:

@@ -89,7 +89,18 @@ def node_key(state_dir: Path) -> CurvePair:
             pass
         finally:
             os.unlink(ready)
+    return read_pair(path)
+
+
+def read_pair(path: Path) -> CurvePair:
     return CurvePair(path.read_bytes().strip())
+
+
+def new_pair(path: Path) -> CurvePair:
+    """A pair of its own, kept there."""
+    _, secret = zmq.curve_keypair()
+    write_secret(path, secret)
+    return CurvePair(secret)
 
 
 def new_signing_key(path: Path) -> Ed25519PrivateKey:
@@ -115,7 +126,7 @@ def public_of(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def only_one(state_dir: Path, process: str) -> IO[str]:
+def only_one(state_dir: Path, process: str, taken: str = "") -> IO[str]:
     """A lock held while this process of this machine runs. Raises Busy when another holds it."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = open(state_dir / f"lock.{process}", "a")  # noqa: SIM115  (held for the process's life)
@@ -123,7 +134,7 @@ def only_one(state_dir: Path, process: str) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise Busy(f"{state_dir}: a {process} process runs here already; `nova0 down` ends it") from None
+        raise Busy(taken or f"{state_dir}: a {process} process runs here already; `nova0 down` ends it") from None
     return lock
 
 

@@ -113,7 +113,7 @@ class Link:
         self._cut = Event()
         self._bell = Event()
         self._locked_out = False
-        self._hurried = False
+        self._hurried = self._renewing = False
         self._keeper: gevent.Greenlet | None = None
 
     @property
@@ -131,6 +131,15 @@ class Link:
         self._hurried = True
         self._bell.set()
         self.ensure()
+
+    def renew(self) -> None:
+        """Dial anew under the keys as they are now; what is unanswered is asked again under its id."""
+        if self.up:
+            self._renewing = True
+            self._hurried = True
+            self._cut.set()
+        elif self._keeper is not None:
+            self.hurry()
 
     def wait_up(self) -> None:
         """Until it is greeted. Raises the error of a refusal that dialling again will not change."""
@@ -299,8 +308,10 @@ class Link:
             self._driven.close(linger_ms)
             self._driven = None
         if was_up:
-            self._home.counts.links_cut += 1
-            self._home.link_cut(self.peer, why)
+            if not self._renewing:
+                self._home.counts.links_cut += 1
+                self._home.link_cut(self.peer, why)
+            self._renewing = False
 
     def _broken(self, why: str, locked_out: bool) -> None:
         self.trouble = f"{self.peer.node}: {why}"

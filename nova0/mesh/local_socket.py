@@ -161,7 +161,7 @@ class LocalSocket:
         """What changes the cluster or this machine's place in it; members of the group may not."""
         if uid not in (0, os.geteuid()):
             raise NotAllowed(f"{self._node.node}: {order} is for root and the user nova0 runs as: use sudo")
-        orders = {"adopt": Orders(self._node).adopt}
+        orders = {"adopt": Orders(self._node).adopt, "rekey": self._node.rekeying.order}
         if order not in orders:
             raise BadArguments(f"no order {order!r} here", field="order")
         LOG.warning("uid %d (pid %d) orders %s", uid, pid, order)

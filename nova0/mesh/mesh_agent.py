@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from nova0.mesh import counts
+from nova0.mesh import counts, rekeying
 from nova0.mesh.bus import Member
+from nova0.mesh.certificate import Certificate, Chain
 from nova0.mesh.counts import Totals
+from nova0.mesh.errors import BadArguments, NotAllowed
 from nova0.mesh.stores import StoreClaim
-from nova0.mesh.surface import CONTROLLER, MEMBER, SHORT, Surface, call
-from nova0.mesh.wire import Seen
+from nova0.mesh.surface import CONTROLLER, HOST, MEMBER, SHORT, Surface, call
+from nova0.mesh.wire import Card, Seen, Signed
 from nova0.metrics import Family
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
+    from nova0.mesh.roster import Peer
 
 
 class LinkSeen(msgspec.Struct):
@@ -74,6 +77,21 @@ class MeshAPI(Surface):
         adoption taken there: higher than the one claimed where another was taken before."""
         ...
 
+    @call(allow=(CONTROLLER, HOST), timeout=SHORT, repeatable=True)
+    def recertify(self, key: bytes) -> Chain:  # type: ignore[empty-body]
+        """Of a controller: a certificate for another key (CURVE, 32 bytes) of the caller's machine."""
+        ...
+
+    @call(allow=(CONTROLLER, HOST), timeout=SHORT, repeatable=True)
+    def moved(self, chain: Chain, card: Card) -> None:
+        """The caller goes on under this certificate, at the ports of this card."""
+        ...
+
+    @call(allow=(CONTROLLER, HOST), timeout=SHORT, repeatable=True)
+    def retire(self, old: Signed) -> None:
+        """Of a controller: put out the key of an earlier certificate of the caller's machine."""
+        ...
+
 
 class MeshAgent(MeshAPI):
     def __init__(self, node: Node) -> None:
@@ -108,3 +126,24 @@ class MeshAgent(MeshAPI):
         caller = self._node.caller().node
         self._node.stores.greeted(msgspec.structs.replace(claim, node=caller))
         return self._node.stores.epoch
+
+    def recertify(self, key: bytes) -> Chain:
+        return rekeying.certify(self._node, self._certificate(), key)
+
+    def moved(self, chain: Chain, card: Card) -> None:
+        rekeying.moved(self._node, self._caller(), chain, card)
+
+    def retire(self, old: Signed) -> None:
+        rekeying.retire(self._node, self._certificate(), old)
+
+    def _caller(self) -> Peer:
+        peer = self._node.roster.peers.get(self._node.caller().node)
+        if peer is None:
+            raise BadArguments("asked by this very node")
+        return peer
+
+    def _certificate(self) -> Certificate:
+        certificate = self._caller().certificate
+        if certificate is None or certificate.process:
+            raise NotAllowed("only a machine's own node may ask this")
+        return certificate

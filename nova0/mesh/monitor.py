@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import socket as sockets
+import stat
 import struct
 import time
 from collections.abc import Callable
@@ -163,12 +164,15 @@ def shut(descriptor: int, inode: int) -> None:
         copy = os.dup(descriptor)
     except OSError:
         return
+    found = os.fstat(copy)
+    if found.st_ino != inode or not stat.S_ISSOCK(found.st_mode):
+        os.close(copy)
+        return
     with sockets.socket(fileno=copy) as connection:
-        if os.fstat(copy).st_ino == inode:
-            try:
-                connection.shutdown(sockets.SHUT_RDWR)
-            except OSError:
-                return  # gone by itself
+        try:
+            connection.shutdown(sockets.SHUT_RDWR)
+        except OSError:
+            return  # gone by itself
 
 
 def closing_with(port: int) -> list[str]:

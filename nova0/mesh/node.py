@@ -18,22 +18,22 @@ import zmq
 
 import nova0
 from nova0 import trace
-from nova0.mesh import addresses, casting, counts, identity, keys, wire
+from nova0.mesh import addresses, casting, counts, identity, keys, rekeying, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain, Tombstone
-from nova0.mesh.codec import MethodCodec, fits
+from nova0.mesh.codec import MethodCodec, codecs_of, fits
 from nova0.mesh.counts import Counts
-from nova0.mesh.door import Door, bind
+from nova0.mesh.door import Door, bind, take_port
 from nova0.mesh.errors import Incompatible, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.gatekeeper import Gatekeeper
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
 from nova0.mesh.local_socket import LocalSocket
-from nova0.mesh.mesh_agent import MeshAgent
+from nova0.mesh.mesh_agent import MeshAgent, MeshAPI
 from nova0.mesh.monitor import Gate
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster, member_of, put_out_text
@@ -98,6 +98,7 @@ class Node:
         self._scraped = (
             Scraped(settings.metrics_listen, partial(counts.families, self)) if settings.metrics_listen else None
         )
+        self.rekeying = rekeying.Rekeying(self)
         self.offers.add(MeshAgent(self))
         self.roster.changed.append(self._changed)
 
@@ -134,6 +135,7 @@ class Node:
         for topic in self.offers.topics:
             self._hear(topic)
         self.watching.start()
+        self.rekeying.start()
         if self.settings.mdns:
             self._discover()
         if self._local is not None:
@@ -160,6 +162,7 @@ class Node:
         if self._scraped is not None:
             self._scraped.stop()
         self.watching.stop()
+        self.rekeying.stop()
         if self._discovery is not None:
             self._discovery.stop()
         self._running = False
@@ -356,6 +359,65 @@ class Node:
             peer.link = Link(self, peer)
         return peer.link
 
+    def ask(self, peer: Peer, method: str, **arguments: Any) -> Any:
+        """One method of the topic `mesh`, of that very node."""
+        codec = codecs_of(MeshAPI)[method]
+        body = self.calling.ask(
+            MeshAPI.topic,
+            None,
+            method,
+            codec.pack_arguments((), arguments),
+            patience=codec.row.timeout,
+            node=peer.node,
+        )
+        return codec.unpack_result(body)
+
+    # another key for this machine (mesh.rekeying)
+
+    def listen_anew(self) -> list[int]:
+        """New ports at which the present key listens, beside the ones there are. Returns those before."""
+        before = list(self._ports)
+        for index, socket in enumerate(self._sockets):
+            if socket is not None:
+                self._ports[index] = rekeying.listen_anew(socket, self.pair, self.settings.listen)
+        self._ports[3] = self.door.move(self.pair, self.settings.listen)
+        self._ports_changed()
+        self._touched()
+        if self._discovery is not None:
+            gevent.spawn(self._discover_anew, self._discovery)
+        return before
+
+    def close_listeners(self, before: list[int]) -> None:
+        """Those for the key before, with their connections. A port that was asked for is taken again, now
+        for the present key; the one it had meanwhile stays open for those who came by it."""
+        s = self.settings
+        wanted = [s.rpc_port, s.pub_port, s.ear_port, 0, s.stream_port]
+        for index, socket in enumerate(self._sockets):
+            if socket is not None:
+                socket.unbind(rekeying.endpoint(s.listen, before[index]))
+        for index, socket in enumerate(self._sockets):
+            if socket is not None and wanted[index]:
+                self._ports[index] = take_port(socket, s.listen, wanted[index]) or self._ports[index]
+        self._touched()
+        if any(wanted):
+            self._ports_changed()
+
+    def _ports_changed(self) -> None:
+        path = Path(self.settings.state_dir) / f"ports.{self.settings.process}"
+        keys.write_public(path, " ".join(map(str, self._ports)).encode())
+        self._serial += 1
+        self.watching.announce()
+
+    def _touched(self) -> None:
+        """The sockets were used past those who drive them."""
+        for part in (self.answering, self.casting, self.streams):
+            part.touched()
+
+    def _discover_anew(self, before: Discovery) -> None:
+        before.stop()
+        if self._running and self._discovery is before:
+            self._discover()
+
     def took_stones(self, peer: Peer, said: wire.Stones, answer: Callable[[wire.Stones], Any]) -> None:
         self.evicting.took(peer, said, answer)
 
@@ -367,7 +429,8 @@ class Node:
 
     def go_out(self, tombstone: Tombstone) -> None:
         """This machine was put out: it serves nobody and asks nobody, and says why to whoever asks here."""
-        if self.out:
+        self.rekeying.look()  # another process of this machine may have changed the key
+        if self.out or self.roster.tombstones.of(self.identity.chain) is None:
             return
         self.out = f"{put_out_text(tombstone)}. {COME_BACK}"
         LOG.error("%s: %s", self.node, self.out)
@@ -381,7 +444,7 @@ class Node:
                 peer.link.put_out(self.out)
             self.streams.cut(peer.node, self.out)
             self.roster.become(peer, Status.UNKNOWN, "this machine was put out")
-        self.casting.put_out(list(self.roster.peers.values()))
+        self.casting.put_out(list(self.roster.peers.values()), set())
 
     def link_cut(self, peer: Peer, why: str) -> None:
         if self._running:
@@ -537,6 +600,7 @@ class Node:
         self.calling = Calling(self)
         self.watching = Watching(self)
         self.evicting = Evicting(self)
+        self._sockets = sockets
 
 
 def _bind_again(socket: zmq.Socket[bytes], listen: str, wanted: int, before: int) -> int:

@@ -7,14 +7,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nova0.mesh.codec import codecs_of
 from nova0.mesh.errors import BadArguments, MeshError
-from nova0.mesh.mesh_agent import MeshAPI
 from nova0.mesh.stores import StoreClaim
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
-    from nova0.mesh.roster import Peer
 
 LOG = logging.getLogger(__name__)
 
@@ -53,22 +50,9 @@ class Orders:
             if not peer.listed or peer.protocol < 2:
                 continue
             try:
-                answers[peer.node] = epoch = int(self.ask(peer, "adopt", claim=claim))
+                answers[peer.node] = epoch = int(node.ask(peer, "adopt", claim=claim))
                 if epoch == node.stores.epoch_of(claim.adoption):
                     peer.doubt = ""
             except MeshError as error:
                 answers[peer.node] = error.message
         return answers
-
-    def ask(self, peer: Peer, method: str, **arguments: Any) -> Any:
-        """One method of the topic `mesh`, of that very node."""
-        codec = codecs_of(MeshAPI)[method]
-        body = self._node.calling.ask(
-            MeshAPI.topic,
-            None,
-            method,
-            codec.pack_arguments((), arguments),
-            patience=codec.row.timeout,
-            node=peer.node,
-        )
-        return codec.unpack_result(body)

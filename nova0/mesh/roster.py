@@ -217,6 +217,14 @@ class Roster:
             self._new(peer)
         return peer
 
+    def own(self, certificate: Certificate) -> None:
+        """This machine has another key; both count until the earlier is disowned."""
+        self._keys[certificate.key] = certificate
+
+    def disown(self, key: bytes) -> None:
+        self._keys.pop(key, None)
+        self._chains.pop(key, None)
+
     def not_put_out(self, chain: Chain) -> None:
         """Raises PutOut, with the tombstone, for a chain that one covers."""
         tombstone = self.tombstones.of(chain)

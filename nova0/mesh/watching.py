@@ -273,6 +273,7 @@ class Watching:
             if self._stale:
                 self._choose()
             self._tell_news()
+            self._node.rekeying.look()
             if ticks % 10 == 0:
                 self._siblings()
                 self._rest_idle()
@@ -300,6 +301,10 @@ class Watching:
                 self._idle[peer.node] = self._idle.get(peer.node, 0) + 1
                 if self._idle[peer.node] == IDLE_S:
                     link.stop()
+
+    def look_again(self) -> None:
+        """Cards of this machine's other processes that did not hold before may hold now."""
+        self._cards.clear()
 
     def _write_card(self) -> None:
         node = self._node

@@ -78,15 +78,19 @@ class Links:
         self._gate.close()
         self._driven.close(1000)
 
+    def touched(self) -> None:
+        """The socket was used past this object."""
+        self._driven.touched()
+
     def peer_changed(self, peer: Peer) -> None:
         """Its status is another: with one that is down or has left, nothing is open any more."""
         if peer.status in (Status.DOWN, Status.LEFT):
             self.cut(peer.node, f"{peer.node} is {peer.status}{': ' if peer.detail else ''}{peer.detail}")
 
-    def put_out(self, peers: list[Peer]) -> None:
-        """Their streams ended when they left; cut what connections they still hold."""
-        for peer in peers:
-            self._lines.cut(key_text(peer.card.key))
+    def put_out(self, peers: list[Peer], users: set[str]) -> None:
+        """Their streams ended when they left; cut what connections they, or those keys, still hold."""
+        for user in users | {key_text(peer.card.key) for peer in peers}:
+            self._lines.cut(user)
 
     def cut(self, node: str, why: str) -> None:
         """End every stream with that node, and its connections."""
