@@ -41,6 +41,7 @@ setup(
         "ruamel.yaml>=0.18",
     ],
     extras_require={
+        "large": ["numpy>=1.26"],
         "libvirt": ["libvirt-python>=9"],
         "test": [
             "pytest>=8",
@@ -49,6 +50,7 @@ setup(
             "hypothesis>=6",
             "atheris>=3; sys_platform == 'linux'",
             "tempest==47.0.0",
+            "numpy>=1.26",
         ],
         "lint": ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.1", "types-requests", "types-PyYAML"],
     },

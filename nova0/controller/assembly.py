@@ -62,7 +62,7 @@ class Controller:
         """Audit the claims, then take up the work an earlier run left."""
         for line in self.store.write(claims.audit):
             log.warning("claims: %s", line)
-        self.scheduler.refresh()
+        self.scheduler.stale()
         self.bus.on_member(self._member_changed)
         self.networks.start()
         self.engine.start()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nova0.controller.compute import zones
+from nova0.controller.compute import host_changes, zones
 from nova0.controller.compute.refusals import BadRequest, Conflict, NotFound
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow
@@ -38,6 +38,7 @@ def update(row: AggregateRow, name: str | None, zone: str | None, *, zone_given:
         set_metadata(row, {zones.KEY: zone})
     row.updated_at = now()
     row.save()
+    host_changes.changed()
 
 
 def delete(row: AggregateRow) -> None:
@@ -53,6 +54,7 @@ def add_host(row: AggregateRow, host: str) -> None:
     _refuse_second_zone(row, [host], row.metadata.get(zones.KEY))
     row.hosts, row.updated_at = [*row.hosts, host], now()
     row.save()
+    host_changes.changed()
 
 
 def remove_host(row: AggregateRow, host: str) -> None:
@@ -62,6 +64,7 @@ def remove_host(row: AggregateRow, host: str) -> None:
     _refuse_stranding([host])
     row.hosts, row.updated_at = [known for known in row.hosts if known != host], now()
     row.save()
+    host_changes.changed()
 
 
 def set_metadata(row: AggregateRow, metadata: dict[str, Any]) -> None:
@@ -74,6 +77,7 @@ def set_metadata(row: AggregateRow, metadata: dict[str, Any]) -> None:
     row.metadata = {key: value for key, value in merged.items() if value is not None}
     row.updated_at = now()
     row.save()
+    host_changes.changed()
 
 
 def _host(host: str) -> None:

@@ -11,6 +11,13 @@ class HostLives:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.changes = 0  # grows whenever the mesh says that a member came, went or fell silent
+        bus.on_member(self._changed)
+
+    def alive(self) -> set[str]:
+        """Hosts with a compute agent that is heard: one look at the members, for those who ask of many hosts."""
+        members = self._bus.members()
+        return {m.host for m in members if "compute" in m.topics and m.status in (Status.UP, Status.SUSPECT)}
 
     def all(self) -> list[HostLife]:
         """One entry per host that was ever heard of, the best of its compute nodes."""
@@ -32,6 +39,9 @@ class HostLives:
     def is_down(self, host: str) -> bool:
         """Known to be down or gone; False while nothing is known."""
         return self.life(host).status in (Status.DOWN, Status.LEFT)
+
+    def _changed(self, member: Member, before: Status) -> None:
+        self.changes += 1
 
 
 def _rank(member: Member) -> int:

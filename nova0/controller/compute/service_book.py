@@ -10,7 +10,7 @@ import uuid as uuids
 from dataclasses import dataclass
 
 from nova0.config import CONF
-from nova0.controller.compute import zones
+from nova0.controller.compute import host_changes, zones
 from nova0.controller.compute.refusals import Conflict, NotFound
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow
@@ -108,6 +108,7 @@ def set_status(row: HostRow, *, disabled: bool | None, reason: str | None, force
     if forced_down is not None:
         row.forced_down = forced_down
     row.save()
+    host_changes.changed(row.host)
 
 
 def remove(row: HostRow, hosts: Hosts) -> None:
@@ -125,3 +126,4 @@ def remove(row: HostRow, hosts: Hosts) -> None:
             aggregate.hosts = [host for host in aggregate.hosts if host != row.host]
             aggregate.save()
     row.delete_instance()
+    host_changes.changed()

@@ -13,8 +13,9 @@ from typing import Any
 
 import gevent
 
+from nova0.config import CONF
 from nova0.controller.conductor import claims
-from nova0.controller.conductor.instance_view import flavor_of, plan
+from nova0.controller.conductor.instance_view import plan
 from nova0.controller.conductor.operation import (
     Commit,
     Done,
@@ -39,7 +40,6 @@ from nova0.objects.states import PowerState, TaskState, VmState
 
 log = logging.getLogger(__name__)
 
-HOSTS_TO_TRY = 3  # the first and two more
 SETTLE_LOOK_S = 2.0  # how often a silent host that holds a leave is looked for
 PROGRESS_EVERY_S = 0.5  # between two writes of progress
 
@@ -52,9 +52,7 @@ class Boot(Operation):
 
     def schedule(self) -> Done | Later:
         """Choose a host and claim it, in one transaction."""
-        if self.row.attempt:
-            self.world.scheduler.refresh()
-        row, request = self.world.store.read(self._request)
+        request = self.world.store.read(self._request)
         try:
             choices = self.world.scheduler.select(request)
         except NoValidHost:
@@ -63,24 +61,25 @@ class Boot(Operation):
             raise
         chosen = choices[0]
         limits = self.world.scheduler.limits(chosen)
-        flavor = flavor_of(row)
+        zone = self.world.scheduler.zone(chosen)
 
         def commit() -> None:
             try:
-                claims.claim(self.uuid, chosen, flavor, limits)
+                claims.claim(self.uuid, chosen, request.takes, limits)
                 claims.hold_to_group(request, chosen)
             except claims.ClaimLost as lost:
+                self.world.scheduler.refused(chosen, self.uuid)
                 raise StepAgain from lost
             set_instance(
                 self.uuid,
                 host=chosen,
                 node=chosen,
-                availability_zone=self.world.scheduler.zone(chosen),
+                availability_zone=zone,
                 task_state=TaskState.NETWORKING,
                 host_leased_until=None,
             )
 
-        self.world.scheduler.consume(chosen, flavor, self.uuid)
+        self.world.scheduler.consume(chosen, self.uuid, request.takes)
         return Done(commit=commit)
 
     def address(self) -> Done:
@@ -134,7 +133,7 @@ class Boot(Operation):
             networks.activate(self.uuid)
             finish_action(self)
 
-        return Done(commit=commit)
+        return Done(commit=commit, then=lambda: self.world.scheduler.built(self.uuid))
 
     def settle(self) -> Done | Later:
         """The host had leave and then fell silent: only it can say whether the guest runs. The server
@@ -163,9 +162,8 @@ class Boot(Operation):
         details = str(getattr(error, "data", {}).get("trace", message))
         return lambda: self._end_in_error(row.host, message, details)
 
-    def _request(self) -> tuple[InstanceRow, Request]:
-        row = InstanceRow.known("uuid", self.uuid)
-        return row, Request.of(row, ignore=tuple(self.data.get("tried", ())))
+    def _request(self) -> Request:
+        return Request.of(InstanceRow.known("uuid", self.uuid), tried=tuple(self.data.get("tried", ())))
 
     def _plan(self) -> tuple[Instance, list[NetworkView]]:
         def closure() -> tuple[Instance, list[NetworkView]]:
@@ -180,7 +178,8 @@ class Boot(Operation):
         tried = [*self.data.get("tried", []), row.host]
         self.data |= {"reasons": reasons, "tried": tried}
         log.warning("%s of %s on %s: %s", self.kind, self.uuid, row.host, error.message)
-        if len(tried) >= HOSTS_TO_TRY or row.forced_host:
+        self.world.scheduler.failed(str(row.host))
+        if len(tried) >= CONF.scheduler.max_attempts or row.forced_host:
             raise Failed("; ".join(reasons))
         # Raised first and committed: a start that is still on its way to that host is Stale from here on.
         self._raise_generation()
@@ -192,7 +191,7 @@ class Boot(Operation):
             networks.bind(self.uuid, None)
             set_instance(self.uuid, host=None, node=None, task_state=TaskState.SCHEDULING, host_leased_until=None)
 
-        return Done(commit=commit, next="schedule", then=self.world.scheduler.refresh)
+        return Done(commit=commit, next="schedule", then=lambda: self.world.scheduler.release(self.uuid))
 
     def _unsettled(self, row: InstanceRow, error: HostSilent) -> Later:
         message = (
@@ -222,6 +221,8 @@ class Boot(Operation):
 
     def _end_in_error(self, host: str | None, message: str, details: str) -> None:
         claims.free(self.uuid)
+        if host:
+            self.world.scheduler.refused(host, self.uuid)
         networks.release(self.uuid)
         set_instance(self.uuid, vm_state=VmState.ERROR, task_state=None, host=None, node=None, host_leased_until=None)
         record_fault(self.uuid, message, host, details)

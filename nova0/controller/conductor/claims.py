@@ -3,17 +3,22 @@ promised twice however many conductors ask at once. All functions run inside a t
 
 from __future__ import annotations
 
+from collections import Counter
+
+import msgspec
+
 from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
+from nova0.controller.scheduler.host_view import Taken
 from nova0.controller.scheduler.request import Request
-from nova0.objects.flavor import Flavor
+from nova0.objects.host import HostState
 
 
 class ClaimLost(Exception):
     """The host no longer has room (another server took it since it was chosen), or it was disabled."""
 
 
-def claim(uuid: str, host: str, flavor: Flavor, limits: dict[str, float]) -> None:
-    """Take flavor's vCPUs, MiB and GiB on `host` within `limits` ({"vcpus", "memory_mb", "disk_gb"},
+def claim(uuid: str, host: str, taken: Taken, limits: dict[str, float]) -> None:
+    """Take vCPUs, MiB, GiB and custom resources on `host` within `limits` ({"vcpus", "memory_mb", "disk_gb"},
     ratios and reservations already applied). Asked again for the same server and host: nothing more is
     taken. Raises ClaimLost."""
     held = ClaimRow.get_or_none(ClaimRow.instance_uuid == uuid)
@@ -21,27 +26,48 @@ def claim(uuid: str, host: str, flavor: Flavor, limits: dict[str, float]) -> Non
         if held.host == host:
             return
         free(uuid)
-    taken = (
+    more = _with_resources(host, taken.resources) if taken.resources else {}
+    rows = (
         HostRow.update(
-            vcpus_used=HostRow.vcpus_used + flavor.vcpus,
-            memory_mb_used=HostRow.memory_mb_used + flavor.memory_mb,
-            disk_gb_used=HostRow.disk_gb_used + flavor.disk_gb,
+            vcpus_used=HostRow.vcpus_used + taken.vcpus,
+            memory_mb_used=HostRow.memory_mb_used + taken.memory_mb,
+            disk_gb_used=HostRow.disk_gb_used + taken.disk_gb,
             servers=HostRow.servers + 1,
+            **more,
         )
         .where(
             HostRow.host == host,
             HostRow.disabled == False,  # noqa: E712 - a column
-            HostRow.vcpus_used + flavor.vcpus <= limits["vcpus"],
-            HostRow.memory_mb_used + flavor.memory_mb <= limits["memory_mb"],
-            HostRow.disk_gb_used + flavor.disk_gb <= limits["disk_gb"],
+            HostRow.vcpus_used + taken.vcpus <= limits["vcpus"],
+            HostRow.memory_mb_used + taken.memory_mb <= limits["memory_mb"],
+            HostRow.disk_gb_used + taken.disk_gb <= limits["disk_gb"],
         )
         .execute()
     )
-    if taken != 1:
+    if rows != 1:
         raise ClaimLost(host)
     ClaimRow.create(
-        instance_uuid=uuid, host=host, vcpus=flavor.vcpus, memory_mb=flavor.memory_mb, disk_gb=flavor.disk_gb
+        instance_uuid=uuid,
+        host=host,
+        vcpus=taken.vcpus,
+        memory_mb=taken.memory_mb,
+        disk_gb=taken.disk_gb,
+        resources=taken.resources,
     )
+
+
+def _with_resources(host: str, wanted: dict[str, int]) -> dict[str, dict[str, int]]:
+    """The host's used custom resources with these added. Raises ClaimLost. Read and written in the same
+    transaction, of which there is one at a time."""
+    row = HostRow.get_or_none(HostRow.host == host)
+    if row is None:
+        raise ClaimLost(host)
+    there = msgspec.convert(row.state, HostState).resources
+    used = Counter(row.resources_used)
+    used.update(wanted)
+    if any(used[name] > there.get(name, 0) for name in wanted):
+        raise ClaimLost(host)
+    return {"resources_used": dict(used)}
 
 
 def hold_to_group(request: Request, host: str) -> None:
@@ -63,11 +89,17 @@ def free(uuid: str) -> None:
     held = ClaimRow.get_or_none(ClaimRow.instance_uuid == uuid)
     if held is None:
         return
+    more = {}
+    if held.resources:
+        used = Counter(HostRow.select(HostRow.resources_used).where(HostRow.host == held.host).scalar() or {})
+        used.subtract(held.resources)
+        more = {"resources_used": dict(+used)}
     HostRow.update(
         vcpus_used=HostRow.vcpus_used - held.vcpus,
         memory_mb_used=HostRow.memory_mb_used - held.memory_mb,
         disk_gb_used=HostRow.disk_gb_used - held.disk_gb,
         servers=HostRow.servers - 1,
+        **more,
     ).where(HostRow.host == held.host).execute()
     held.delete_instance()
 
@@ -88,6 +120,7 @@ def audit() -> list[str]:
             "memory_mb_used": sum(c.memory_mb for c in claims),
             "disk_gb_used": sum(c.disk_gb for c in claims),
             "servers": len(claims),
+            "resources_used": dict(sum((Counter(c.resources or {}) for c in claims), Counter())),
         }
         wrong = {name: value for name, value in sums.items() if getattr(host, name) != value}
         if wrong:

@@ -83,7 +83,7 @@ class Delete(Operation):
             set_instance(self.uuid, host=None, node=None)
 
         def told() -> None:
-            self.world.scheduler.refresh()
+            self.world.scheduler.release(self.uuid)
             self.world.networks_changed(network_ids)
 
         return Done(commit=commit, then=told)

@@ -164,6 +164,7 @@ class HostRow(Table):
     memory_mb_used = IntegerField(default=0)
     disk_gb_used = IntegerField(default=0)
     servers = IntegerField(default=0)
+    resources_used = JsonField(default=dict)  # custom resource class -> how many its claims hold
     disabled = BooleanField(default=False)
     disabled_reason = TextField(null=True)
     forced_down = BooleanField(default=False)
@@ -185,6 +186,7 @@ class ClaimRow(Table):
     memory_mb = IntegerField()
     disk_gb = IntegerField()
     created_at = FloatField(default=now)
+    resources = JsonField(default=dict)  # custom resource class -> how many
 
     class Meta:
         table_name = "claim"

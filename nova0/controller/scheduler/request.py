@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from nova0.controller.db.compute_tables import ClaimRow, InstanceRow, ServerGroupRow
+from nova0.controller.scheduler.host_view import PCI, Taken
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
+
+_STANDARD = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "disk_gb"}
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,33 +27,85 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return self.members - {uuid}
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """`forced_host` skips the filters (admin's zone:host); `ignore` are hosts already tried."""
+class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """`forced_host` skips the filters (admin's zone:host); `wanted_host` does not (the field's requested
+    destination); `tried` are hosts that failed this request before."""
 
     uuid: str
     project_id: str
     flavor: Flavor
+    user_id: str = ""
     image: ImageRef | None = None
     zone: str | None = None
+    cell: str = ""  # of a server that moves
     forced_host: str | None = None
-    ignore: tuple[str, ...] = ()
+    wanted_host: str | None = None
+    tried: tuple[str, ...] = ()
     hints: dict[str, Any] = {}
     group: Group | None = None
 
     @classmethod
-    def of(cls, row: InstanceRow, ignore: tuple[str, ...] = ()) -> Request:
+    def of(cls, row: InstanceRow, tried: tuple[str, ...] = ()) -> Request:
         """The request a server's row stands for. Inside a store closure."""
         return cls(
             uuid=row.uuid,
             project_id=row.project_id,
+            user_id=row.user_id,
             flavor=msgspec.convert(row.flavor, Flavor),
             image=msgspec.convert(row.image, ImageRef) if row.image else None,
             zone=row.requested_zone,
             forced_host=row.forced_host,
-            ignore=ignore,
+            tried=tried,
             hints=row.scheduler_hints or {},
             group=_group(row),
         )
+
+    @property
+    def image_properties(self) -> dict[str, str]:
+        return self.image.properties if self.image else {}
+
+    @cached_property
+    def takes(self) -> Taken:
+        """What the server will hold on its host: the flavor's numbers, or what its `resources:` say instead."""
+        return taken_by(self.flavor, self.image_properties)
+
+    @cached_property
+    def traits(self) -> tuple[frozenset[str], frozenset[str]]:
+        """(required, forbidden) by the flavor and the image."""
+        required: set[str] = set()
+        forbidden: set[str] = set()
+        for name, value in (*self.flavor.extra_specs.items(), *self.image_properties.items()):
+            if name.startswith("trait:"):
+                (forbidden if value.strip().lower() == "forbidden" else required).add(name.removeprefix("trait:"))
+        return frozenset(required), frozenset(forbidden)
+
+
+def taken_by(flavor: Flavor, image_properties: dict[str, str] | None = None) -> Taken:
+    """What a server of this flavor takes on a host, with the flavor's `resources:CLASS=N` applied."""
+    numbers = {"vcpus": flavor.vcpus, "memory_mb": flavor.memory_mb, "disk_gb": flavor.disk_gb}
+    custom: dict[str, int] = {}
+    for name, value in flavor.extra_specs.items():
+        if name.startswith("resources:") and value.strip().isdigit():
+            resource = name.removeprefix("resources:")
+            if resource in _STANDARD:
+                numbers[_STANDARD[resource]] = int(value)
+            elif int(value):
+                custom[resource] = int(value)
+    for alias, count in pci_devices(flavor).items():
+        custom[PCI + alias] = custom.get(PCI + alias, 0) + count
+    return Taken(**numbers, resources=custom, flavor_id=flavor.flavor_id, image=dict(image_properties or {}))
+
+
+def pci_devices(flavor: Flavor) -> dict[str, int]:
+    """Alias (upper case) -> devices asked for by `pci_passthrough:alias = gpu:1, nic:2`."""
+    found: dict[str, int] = {}
+    for part in flavor.extra_specs.get("pci_passthrough:alias", "").split(","):
+        alias, colon, number = part.strip().upper().rpartition(":")
+        if colon:
+            found[alias] = found.get(alias, 0) + (int(number) if number.isdigit() else 1)
+        elif number:
+            found[number] = found.get(number, 0) + 1
+    return found
 
 
 def _group(row: InstanceRow) -> Group | None:

@@ -19,8 +19,28 @@ declare(
         ),
         cfg.IntOpt("reserved_host_disk_mb", default=0, min=0, help="Disk kept from servers for the machine, MiB."),
         cfg.IntOpt("reserved_host_cpus", default=0, min=0, help="Processors kept from servers for the machine."),
+        cfg.FloatOpt("cpu_allocation_ratio", min=0, help="vCPUs for each CPU here. Default: the controller's."),
+        cfg.FloatOpt("ram_allocation_ratio", min=0, help="Memory for each MiB here. Default: the controller's."),
+        cfg.FloatOpt("disk_allocation_ratio", min=0, help="Disk for each GiB here. Default: the controller's."),
+        cfg.ListOpt("traits", default=[], help="Traits of this machine that flavors may require, e.g. CUSTOM_SSD."),
+        cfg.ListOpt(
+            "custom_resources",
+            default=[],
+            help="Custom resource classes and how many there are, e.g. CUSTOM_GPU:2; CUSTOM_PCI_ALIAS for PCI devices.",
+        ),
     ]
 )
+
+
+def custom_resources() -> dict[str, int]:
+    """Class -> how many. Raises ValueError naming the entry that can't be read."""
+    found = {}
+    for entry in CONF.custom_resources:
+        name, _, number = entry.partition(":")
+        if not name.startswith("CUSTOM_") or not number.strip().isdigit():
+            raise ValueError(f"custom_resources: {entry!r} is not CUSTOM_NAME:NUMBER")
+        found[name.strip()] = int(number)
+    return found
 
 
 class Resources:
@@ -48,6 +68,11 @@ class Resources:
             reserved_memory_mb=measured.reserved_memory_mb or CONF.reserved_host_memory_mb,
             reserved_disk_gb=measured.reserved_disk_gb or -(-CONF.reserved_host_disk_mb // 1024),
             reserved_vcpus=measured.reserved_vcpus or CONF.reserved_host_cpus,
+            cpu_allocation_ratio=CONF.cpu_allocation_ratio,
+            ram_allocation_ratio=CONF.ram_allocation_ratio,
+            disk_allocation_ratio=CONF.disk_allocation_ratio,
+            traits=sorted({*measured.traits, *CONF.traits}),
+            resources={**measured.resources, **custom_resources()},
             notes=list(dict.fromkeys([*self._notes, *measured.notes])),
         )
 

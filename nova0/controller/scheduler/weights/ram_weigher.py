@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.request import Request
 from nova0.controller.scheduler.weigher import Weigher
+
+if TYPE_CHECKING:
+    from nova0.controller.scheduler.host_columns import HostColumns
 
 
 class RAMWeigher(Weigher):
@@ -12,3 +17,6 @@ class RAMWeigher(Weigher):
 
     def weigh(self, host: HostView, request: Request) -> float:
         return host.free_memory_mb
+
+    def column(self, hosts: HostColumns, request: Request) -> Any:
+        return hosts.free_memory_mb

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.request import Request
 from nova0.controller.scheduler.weigher import Weigher
+
+if TYPE_CHECKING:
+    from nova0.controller.scheduler.host_columns import HostColumns
 
 
 class ServerGroupSoftAntiAffinityWeigher(Weigher):
     multiplier_option = "soft_anti_affinity_weight_multiplier"
 
     def weigh(self, host: HostView, request: Request) -> float:
-        group = request.group
-        if group is None or group.policy != "soft-anti-affinity":
+        if not self.applies(request):
             return 0.0
-        return -float(len(host.server_uuids & group.others(request.uuid)))
+        assert request.group is not None
+        return -float(len(host.servers.keys() & request.group.others(request.uuid)))
+
+    def applies(self, request: Request) -> bool:
+        return request.group is not None and request.group.policy == "soft-anti-affinity"
+
+    def column(self, hosts: HostColumns, request: Request) -> Any:
+        assert request.group is not None
+        return -hosts.members(request.group.others(request.uuid))

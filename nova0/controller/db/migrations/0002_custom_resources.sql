@@ -1,0 +1,2 @@
+ALTER TABLE "host" ADD COLUMN "resources_used" TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE "claim" ADD COLUMN "resources" TEXT NOT NULL DEFAULT '{}';

@@ -1,0 +1,1 @@
+"""The built-in policies, each under the name the field used; `scheduler_driver` chooses one."""
