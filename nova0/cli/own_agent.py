@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import importlib.util
 import inspect
+import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nova0.cli.failure import Failure
 from nova0.mesh.surface import Surface
+
+if TYPE_CHECKING:
+    from nova0.mesh.settings import MeshSettings
 
 
 def load(file: str) -> list[type[Surface]]:
@@ -41,26 +48,56 @@ def load(file: str) -> list[type[Surface]]:
     return leaves
 
 
-def run_file(file: str) -> int:
-    """Answer on the mesh until SIGTERM or Ctrl-C. Exit code 0."""
+def run_file(file: str, args: argparse.Namespace) -> int:
+    """Answer on the mesh until SIGTERM or Ctrl-C: 0, or 1 once this machine was put out of the cluster."""
     import gevent
     from gevent.event import Event
 
     from nova0 import log
-    from nova0.agents import bundles
     from nova0.config import CONF
     from nova0.mesh.node import Node
 
     agents = load(file)
     log.setup(CONF.log_level)
-    node = Node(bundles.mesh_settings(f"user-{Path(file).stem}", ("member",)))
-    for agent in agents:
-        node.offer(agent())
     end = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, end.set)
-    node.start()
-    print(f"{node.node} answers {', '.join(agent.topic for agent in agents)}", flush=True)
-    end.wait()
-    node.stop()
+    while not end.is_set():
+        node = Node(_member(Path(file).stem, args))
+        for agent in agents:
+            node.offer(agent())
+        node.start()
+        print(f"{node.node} answers {', '.join(agent.topic for agent in agents)}", flush=True)
+        while not end.wait(1) and not node.out:
+            continue
+        node.stop()  # when put out: perhaps only this machine's key is another now, then it is vouched for again
     return 0
+
+
+def _member(name: str, args: argparse.Namespace) -> MeshSettings:
+    """Settings of a node with a key of its own, which this machine's node vouches for. While none runs here
+    the certificate of last time is used. Raises Failure, JoinRefused, PutOut."""
+    from nova0.agents import bundles
+    from nova0.cli import mesh_door
+    from nova0.mesh import identity, keys
+
+    folder = _folder() / name
+    key = keys.node_key(folder).public
+    try:
+        with mesh_door.local_node(args) as node:
+            identity.store_vouched(folder, node.vouch(name, key))
+    except Failure:
+        if not identity.is_member(folder):
+            raise
+    mine = identity.load(folder).certificate
+    settings: MeshSettings = bundles.mesh_settings(mine.process, ("member",))
+    return dataclasses.replace(settings, state_dir=str(folder), host=mine.host, socket_path="")
+
+
+def _folder() -> Path:
+    """Of this user's agents: with the state of nova0 where that is the user's own, else under the home."""
+    from nova0.config import CONF, state_home
+
+    state_path = Path(CONF.state_path)
+    mine = os.access(state_path, os.W_OK) if state_path.exists() else True
+    return (state_path if mine else state_home()) / "own"

@@ -263,7 +263,7 @@ class Answering:
         return Caller(
             node=peer.node,
             host=peer.card.host,
-            roles=dispatch.roles_seen(roles, peer.card.host, self._home.settings.host),
+            roles=dispatch.roles_seen(roles, peer.near, self._home.settings.host),
             request_id=call.request_id,
             context=call.context,
         )

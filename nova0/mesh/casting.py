@@ -16,6 +16,7 @@ import zmq
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.bus import Caller
+from nova0.mesh.certificate import Certificate, has_topic
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import bracket
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
@@ -201,7 +202,7 @@ class Casting:
             self._pub.socket.setsockopt(zmq.UNSUBSCRIBE, body[1:])
         elif certificate is None:  # put out meanwhile
             self._lines.cut(user)
-        elif body[:1] == b"\x01" and _may_hear(certificate.topics, body[1:]):
+        elif body[:1] == b"\x01" and _may_hear(certificate, body[1:]):
             self._pub.socket.setsockopt(zmq.SUBSCRIBE, body[1:])
 
     def _overheard(self, _: bytes, frame: zmq.Frame) -> None:
@@ -234,13 +235,15 @@ class Casting:
             self._home.heard_chatter(peer, signal)
 
     def _cast(self, peer: Peer, topic: str, signal: wire.Cast) -> None:
+        if peer.certificate is not None and not has_topic(peer.certificate, topic):
+            return  # a user's agent speaks on topics of users only
         last = peer.numbers.get(topic)
         if last is not None and signal.number <= last:
             return
         peer.numbers[topic] = signal.number
         if last is not None and signal.number > last + 1:
             self._home.lost_casts(topic, peer.node)
-        self.deliver(peer.node, peer.card.host, peer.roles, topic, signal)
+        self.deliver(peer.node, peer.card.host, peer.roles, topic, signal, near=peer.near)
 
     def _compare(self, peer: Peer, beat: wire.Beat) -> None:
         """Marks above what came here: something was lost on the way."""
@@ -254,7 +257,9 @@ class Casting:
                 if last is not None or not first:
                     self._home.lost_casts(topic, peer.node)
 
-    def deliver(self, node: str, host: str, roles: tuple[str, ...], topic: str, signal: wire.Cast) -> None:
+    def deliver(
+        self, node: str, host: str, roles: tuple[str, ...], topic: str, signal: wire.Cast, near: str | None = None
+    ) -> None:
         """Hand a cast to the agent here, if there is one. Also for this node's own casts. Hub or greenlet."""
         self._home.cast_seen(topic, signal.method, node, bytes(signal.arguments))
         name, _, only = topic.partition("@")
@@ -271,7 +276,9 @@ class Casting:
         caller = Caller(
             node=node,
             host=host,
-            roles=dispatch.roles_seen((str(Role.MEMBER),) if signal.plain else roles, host, settings.host),
+            roles=dispatch.roles_seen(
+                (str(Role.MEMBER),) if signal.plain else roles, host if near is None else near, settings.host
+            ),
             request_id=signal.request_id,
             context=signal.context,
         )
@@ -305,10 +312,8 @@ def sockets(home: Hearer, *, ear: bool) -> tuple[zmq.Socket[bytes], zmq.Socket[b
     return made[0], (made[1] if ear else None)
 
 
-def _may_hear(allowed: tuple[str, ...], prefix: bytes) -> bool:
+def _may_hear(certificate: Certificate, prefix: bytes) -> bool:
     topic = prefix.rstrip(b"\0").decode(errors="replace")
     if not prefix.endswith(b"\0"):
         return False  # an open prefix would hear every topic
-    return topic == CHATTER or any(
-        a in ("*", topic) or (a.endswith("/*") and topic.startswith(a[:-1])) for a in allowed
-    )
+    return topic == CHATTER or has_topic(certificate, topic)

@@ -6,6 +6,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,6 +23,7 @@ from nova0.mesh.certificate import (
     sign,
     verify,
     verify_kind,
+    vouch_for,
 )
 from nova0.mesh.errors import JoinRefused
 
@@ -97,6 +99,20 @@ class Identity:
         """`vouch`: the public half of the newcomer's own `vouch.key`."""
         return issue(self.signer(), self.cluster, host, roles, key, topics=topics, vouch=vouch)
 
+    def vouch(self, name: str, key: bytes) -> tuple[Chain, str]:
+        """For a user's agent on this machine: what it shows others, and its process name. Raises JoinRefused."""
+        if not 1 <= len(name) <= 48 or not all(c.isascii() and (c.isalnum() or c in "-._") for c in name):
+            raise JoinRefused(f"agent name {name!r}: letters, digits, '-', '.' and '_' only, at most 48")
+        signer = keys.vouching_key(self.state_dir)
+        if self.certificate.process or keys.public_of(signer) != self.certificate.vouch:
+            raise JoinRefused(
+                f"{self.certificate.host}: the certificate of this machine does not let it vouch for users' agents: "
+                "put it out (`nova0 evict`) and join it again"
+            )
+        process, serial = f"user-{name}", keys.next_boot(self.state_dir, "vouched")
+        signed = vouch_for(signer, self.certificate, key, process, serial)
+        return Chain(self.chain.certificate, self.chain.signers, signed), process
+
 
 def is_member(state_dir: str | Path) -> bool:
     """True where this machine has a key, a certificate and a cluster to which they belong."""
@@ -162,6 +178,13 @@ def create_cluster(state_dir: str | Path, host: str) -> None:
     vouch = keys.public_of(keys.vouching_key(folder))
     certificate = issue(signer, cluster, host, ("controller", "host"), pair.public, vouch=vouch)
     store(folder, cluster, Chain(certificate, signers))
+
+
+def store_vouched(folder: Path, vouched: dict[str, Any]) -> None:
+    """Keep what the machine's own node said (`LocalClient.vouch`): this folder is a user's agent's now."""
+    for node, body in vouched["peers"].items():
+        keys.write_public(folder / "peers" / node.replace("/", "~"), body)
+    store(folder, vouched["cluster"], msgspec.msgpack.decode(vouched["chain"], type=Chain))
 
 
 def store(folder: Path, cluster: bytes, chain: Chain) -> None:

@@ -102,6 +102,11 @@ class LocalClient:
         """Every counter of the local node, or of `agent`'s: nova0.metrics.Family in plain values."""
         return self._ask("metrics", timeout_s, agent=agent)
 
+    def vouch(self, name: str, key: bytes) -> dict[str, Any]:
+        """Have this machine vouch for an agent of ours that holds `key` (CURVE, 32 bytes): host, process,
+        cluster, chain and peers (node -> file), as `mesh.identity.store_vouched` takes them. Raises JoinRefused."""
+        return self._ask("vouch", name=name, key=key)
+
     def tombstones(self) -> list[dict[str, Any]]:
         """Who was put out, newest first: name, reason, by, at (seconds since 1970), key (hex), for_good."""
         return self._ask("tombstones")

@@ -125,6 +125,8 @@ class LocalSocket:
             stone = question.get("stone")
             LOG.info("uid %d (pid %d) brings a tombstone", uid, pid)
             return as_rows(self._node.evicting.put_out([stone if isinstance(stone, bytes) else b""]))
+        if op == "vouch":
+            return self._vouch(question, uid)
         if op == "members":
             return msgspec.to_builtins(self._node.members())
         if op == "ping":
@@ -200,6 +202,26 @@ class LocalSocket:
             plain=True,
         )
         return decode(body)
+
+    def _vouch(self, question: dict[str, Any], uid: int) -> dict[str, Any]:
+        """A certificate for an agent of that user, and whom it can greet. Users other than the node's own
+        have their number in its name, so that nobody takes another's."""
+        node, key, name = self._node, question.get("key"), _text(question, "name")
+        if not isinstance(key, bytes) or len(key) != 32:
+            raise BadArguments("key: 32 bytes", field="key")
+        if node.roster.tombstones.is_out(key):
+            raise PutOut(f"{name}: this agent's key was put out")
+        chain, process = node.identity.vouch(name if uid == os.getuid() else f"{uid}-{name}", key)
+        LOG.info("uid %d has %s/%s vouched for", uid, node.host, process)
+        peers = [p for p in node.roster.peers.values() if p.chain is not None and p.is_controller]
+        known = [(node.chain(), node.card()), *((p.chain, p.card) for p in peers[:8])]
+        return {
+            "host": node.host,
+            "process": process,
+            "cluster": node.identity.cluster,
+            "chain": msgspec.msgpack.encode(chain),
+            "peers": {card.node: msgspec.msgpack.encode((chain, card)) for chain, card in known},
+        }
 
     def _key_of(self, name: str) -> dict[str, Any]:
         found = self._node.roster.key_of(name)

@@ -15,7 +15,7 @@ import msgspec
 
 from nova0.mesh import keys
 from nova0.mesh.bus import Member, Status
-from nova0.mesh.certificate import Certificate, Chain, Tombstone
+from nova0.mesh.certificate import Certificate, Chain, Tombstone, has_topic, machine_of
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.identity import Identity
 from nova0.mesh.tombstones import Tombstones
@@ -88,6 +88,16 @@ class Peer:
     def is_controller(self) -> bool:
         """As certified; of an unproven node as it claims, which only makes it worth dialling."""
         return "controller" in (self.card.roles if self.chain is None else self.roles)
+
+    @property
+    def is_users(self) -> bool:
+        """A user's agent: a member with topics of users, never `self` to its neighbours."""
+        return self.certificate is not None and bool(self.certificate.process)
+
+    @property
+    def near(self) -> str:
+        """Host whose processes take it for `self`; none of a user's agent."""
+        return "" if self.is_users else self.card.host
 
     def age_s(self) -> float | None:
         return None if self.heard_at is None else max(0.0, time.monotonic() - self.heard_at)
@@ -165,7 +175,7 @@ class Roster:
                 peer.card = card
         elif peer.card.key == card.key and _newer(card, peer.card):
             if listed:  # a member said so; `boot` stays what the peer itself proved
-                peer.card = card
+                peer.card = _allowed(card, peer.certificate)
                 peer.roles = tuple(r for r in card.roles if peer.certificate is None or r in peer.certificate.roles)
                 self._new(peer)
             else:
@@ -189,28 +199,38 @@ class Roster:
             raise JoinRefused(f"{card.node}: its certificate is for host {certificate.host}")
         if not _is_name(card.node):  # it becomes a file's name here
             raise JoinRefused(f"{card.host}: calls its process {card.process!r}, which is no name")
+        if certificate.process and certificate.process != card.process:
+            raise JoinRefused(f"{card.node}: its certificate is for {certificate.host}/{certificate.process}")
         self.not_put_out(chain)
-        other = next((c for c in self._keys.values() if c.host == certificate.host and c.key != key), None)
-        if other is not None and other.serial >= certificate.serial:
-            raise JoinRefused(f"{card.host}: another key holds that name; put the old one out first")
+        self._holds_its_name(certificate)
+        if certificate.process:
+            self._holds_its_name(machine_of(chain))
         if address and card.host != self._identity.certificate.host and not address.startswith("127."):
             card = msgspec.structs.replace(card, address=address)
         peer = self.peers.get(card.node)
         if peer is None:
             if len(self.peers) >= self._most:
                 raise Busy(f"{self._node}: {self._most} nodes are known here, no more are taken")
-            if sum(p.card.key == key for p in self.peers.values()) >= MAX_PROCESSES:
+            alike = [
+                p for p in self.peers.values() if p.card.host == card.host and p.is_users == bool(certificate.process)
+            ]
+            if len(alike) >= MAX_PROCESSES:
                 raise Busy(f"{self._node}: {card.host} has {MAX_PROCESSES} processes here already")
             peer = self.peers[card.node] = Peer(card)
-        elif peer.chain is not None and card.boot < peer.boot:
+        elif peer.chain is not None and card.boot < peer.boot and peer.card.key == key:
             raise JoinRefused(
                 f"{card.node}: start {card.boot} after start {peer.boot} was seen: an older copy of this machine? "
                 "Stop one of the two, then `nova0 node rekey`"
             )
         known = peer.chain == chain
+        other_key = peer.chain is not None and peer.card.key != key
+        if other_key and peer.is_users:  # its user lost the old one; the newer certificate counts
+            self._keys.pop(peer.card.key, None)
+            self._chains.pop(peer.card.key, None)
+            peer.boot = peer.left_boot = -1
         peer.chain, peer.certificate, peer.listed, peer.hint = chain, certificate, True, None
         self._keys[key], self._chains[key] = certificate, chain
-        if _newer(card, peer.card) or card.boot >= peer.card.boot:
+        if other_key or _newer(card, peer.card) or card.boot >= peer.card.boot:
             self._renew(peer, card)
         peer.roles = tuple(r for r in peer.card.roles if r in certificate.roles)
         if not known:
@@ -224,6 +244,14 @@ class Roster:
     def disown(self, key: bytes) -> None:
         self._keys.pop(key, None)
         self._chains.pop(key, None)
+
+    def _holds_its_name(self, certificate: Certificate) -> None:
+        """One key for a machine, one for each of its users' agents: the one with the newest certificate."""
+        name = (certificate.host, certificate.process)
+        for other in self._keys.values():
+            same = (other.host, other.process) == name and other.key != certificate.key
+            if same and other.serial >= certificate.serial:
+                raise JoinRefused(f"{certificate.host}: another key holds that name; put the old one out first")
 
     def not_put_out(self, chain: Chain) -> None:
         """Raises PutOut, with the tombstone, for a chain that one covers."""
@@ -335,7 +363,7 @@ class Roster:
         if card.boot != peer.boot:
             peer.boot, peer.beat = card.boot, -1
             peer.numbers.clear()
-        peer.card = card
+        peer.card = _allowed(card, peer.certificate)
         if peer.certificate is not None:
             peer.roles = tuple(r for r in card.roles if r in peer.certificate.roles)
         self._new(peer)
@@ -382,6 +410,13 @@ def _is_name(node: str) -> bool:
     return bool(slash) and all(
         0 < len(part) <= 64 and part.isprintable() and not set(part) & set("/~ ") for part in (host, process)
     )
+
+
+def _allowed(card: Card, certificate: Certificate | None) -> Card:
+    """With the topics its certificate allows; whatever it says, nobody asks a user's agent for others."""
+    if certificate is None or all(has_topic(certificate, topic) for topic in card.topics):
+        return card
+    return msgspec.structs.replace(card, topics=tuple(t for t in card.topics if has_topic(certificate, t)))
 
 
 def _newer(card: Card, than: Card) -> bool:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if args.what.endswith(".py"):
         from nova0.cli.own_agent import run_file
 
-        return run_file(args.what)
+        return run_file(args.what, args)
     if args.what not in ("controller", "host"):
         raise Failure(f"there is no agent {args.what!r}: controller, host, or a file ending in .py", code=2)
     from nova0.agents import bundles
