@@ -248,11 +248,12 @@ class Answering:
     # calls
 
     def _call(self, route: bytes, peer: Peer, call: wire.Call) -> None:
-        running = self._jobs.get((peer.node, call.request_id))
-        if running is None and self.leaving:
+        key = peer.node, call.request_id
+        running = key in self._jobs or key in self._journal  # a copy of what was begun is not refused as new
+        if not running and self.leaving:
             self._fail(route, call.id, Unreachable(f"{self._here} is stopping: not started"))
             return
-        if running is None and self.running >= self._home.settings.calls_running:
+        if not running and self.running >= self._home.settings.calls_running:
             self._fail(route, call.id, Busy(f"{self._here}: {self.running} calls are at work; ask again later"))
             return
         reply = RemoteReply(self._answer, route, call.id)

@@ -89,6 +89,7 @@ class Calling:
             context=stub.context,
             on_progress=stub.on_progress,
             acknowledge=not row.repeatable and stub.request_id is None,
+            once=not row.repeatable,
         )
         return codec.unpack_result(answer)
 
@@ -117,6 +118,7 @@ class Calling:
         context: dict[str, Any] | None = None,
         on_progress: Any = None,
         acknowledge: bool = False,
+        once: bool = True,
         node: str | None = None,
         lax: bool = False,
         plain: bool = False,
@@ -137,12 +139,16 @@ class Calling:
             request_id = wire.made_id(self._start, number)
         elif request_id.startswith("~") or len(request_id) > wire.MAX_REQUEST_ID:
             raise BadArguments(f"a request id has at most {wire.MAX_REQUEST_ID} characters and does not begin with ~")
+        begun = self._begun(request_id) if named and once and host is None and node is None else None
         tried: set[str] = set()
         asked: set[str] = set()  # nodes that may have started it
         answered = False
         try:
             while True:
-                target = self._choose(topic, host, node, tried)
+                try:
+                    target = self._choose(topic, host, begun or node, tried)
+                except Unreachable as gone:
+                    raise _nobody_knows(begun, topic, method, gone) if begun else gone from None
                 message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context or {}, lax, plain)
                 left = max(0.0, end - time.monotonic())
                 name = self._node if target is None else target.node
@@ -160,10 +166,13 @@ class Calling:
                 except CallTimeout:
                     raise CallTimeout(f"{name}: no answer to {topic}.{method} within the time allowed") from None
                 error = None if good else from_wire(answer)
-                if isinstance(error, Busy | Unreachable) and host is None and node is None and time.monotonic() < end:
+                if begun and isinstance(error, Unreachable):
+                    raise _nobody_knows(begun, topic, method, error)
+                if isinstance(error, Busy | Unreachable) and not (begun or host or node) and time.monotonic() < end:
                     # it says itself that it has not started: another member may, under the same id
                     tried.add(name)
                     asked.discard(name)
+                    self._targets.get(request_id, set()).discard(name)
                     try:
                         self._choose(topic, host, node, tried)
                         continue
@@ -181,6 +190,10 @@ class Calling:
                         self._take_back(name, request_id)
                     if acknowledge:
                         self._owe(name, request_id)
+
+    def _begun(self, request_id: str) -> str | None:
+        """The node that may have begun this request when it was asked for before: nobody else may."""
+        return next(iter(self._targets.get(request_id, ())), None)
 
     def acknowledge(self, request_ids: list[str]) -> None:
         for request_id in request_ids:
@@ -341,6 +354,13 @@ class Calling:
                 if link.say(wire.Acknowledge(waiting, self._start, below, taken_back)):
                     self._acknowledged.pop(peer.node, None)
                     self._taken_back.pop(peer.node, None)
+
+
+def _nobody_knows(node: str, topic: str, method: str, why: MeshError) -> CallTimeout:
+    return CallTimeout(
+        f"{node} may have begun {topic}.{method} when it was asked before, and cannot be asked now: {why.message}. "
+        "Ask again when it is back, or look at the thing itself"
+    )
 
 
 class _LocalReply:

@@ -152,6 +152,10 @@ class Journal:
             if len(self._marks) > MOST_CALLERS:
                 del self._marks[next(iter(self._marks))]
 
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        """Was this request (caller, its id) begun?"""
+        return key in self._records
+
     def __len__(self) -> int:
         return len(self._records)
 

@@ -244,12 +244,22 @@ class LocalBus:
         random.shuffle(up)  # equals share the work
         return min(up, key=lambda bus: len(bus._in_flight))
 
+    def _begun(self, stub: Stub, repeatable: bool) -> LocalBus | None:
+        """Of a call to a topic under an id used before: the bus that began it. Raises CallTimeout if that is gone."""
+        key = self.node, stub.request_id
+        if stub.request_id is None or stub.host is not None or repeatable:
+            return None
+        begun = next((bus for bus in self.net.buses.values() if key in bus._work), None)
+        if begun is not None and begun.status is not Status.UP:
+            raise CallTimeout(f"{begun.node} may have begun it when it was asked before, and is {begun.status}")
+        return begun
+
     def _send_call(self, stub: Stub, codec: MethodCodec, body: bytes) -> Any:
         if self.status is not Status.UP:
             raise Unreachable(f"{self.node}: not started")
         name = f"{stub.topic}.{codec.row.name}"
         fits(body, name)
-        target = self._target(stub.topic, stub.host)
+        target = self._begun(stub, codec.row.repeatable) or self._target(stub.topic, stub.host)
         total_s = codec.row.timeout.total_s if stub.timeout_s is None else stub.timeout_s
         inherited = dispatch.time_left()
         if inherited is not None:

@@ -261,3 +261,35 @@ def test_an_agent_offered_late_is_found(three, net):
     three.two.offer(Late(three.two))
     until(lambda: any("late" in m.topics for m in three.controller.members()), 5, "topic is announced")
     assert three.controller.stub(LateAPI).where() == "lab2"
+
+
+@pytest.mark.design("T4")
+def test_asked_again_a_topic_call_goes_to_the_member_that_may_have_begun_it(three):
+    """That one is the busier of the two, so a free choice would fall on the other."""
+    ran = []
+
+    def count(label):
+        ran.append(label)
+        gevent.sleep(1.0)
+        return len(ran)
+
+    for bus in (three.one, three.two):
+        bus.offers._methods["paint", "count"].function = count
+    for number in range(6):
+        with pytest.raises(CallTimeout):
+            three.paint(request_id=f"once-{number}", timeout_s=0.2).count(str(number))
+        answers = {three.paint(request_id=f"once-{number}", timeout_s=30).count(str(number)) for _ in range(2)}
+        assert len(answers) == 1
+    assert len(ran) == 6
+
+
+@pytest.mark.design("T5")
+def test_if_that_member_is_gone_nobody_knows(three):
+    with pytest.raises(CallTimeout):
+        three.paint(request_id="req-5", timeout_s=0.3).slow(1.0)
+    begun = next(bus for bus in (three.one, three.two) if three.agents[bus.host].started.is_set())
+    begun.stop()
+    until(lambda: all(m.status != Status.UP for m in three.controller.members() if m.host == begun.host), 20)
+    with pytest.raises(CallTimeout, match="may have begun"), gevent.Timeout(15, AssertionError("must not wait")):
+        three.paint(request_id="req-5", timeout_s=30).slow(1.0)
+    assert three.paint(request_id="req-6", timeout_s=30).slow(0.1) == "done"

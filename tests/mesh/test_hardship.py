@@ -12,6 +12,7 @@ from contract import PaintAgent, PaintAPI, until
 
 from nova0.mesh import keys, watching
 from nova0.mesh.bus import Status
+from nova0.mesh.errors import Busy, Unreachable
 from nova0.native import Worker
 
 
@@ -100,3 +101,26 @@ def test_a_peer_that_cannot_be_dialled_for_want_of_descriptors_is_dialled_later(
     until(lambda: failing[0] == 0, 20, "it was tried five times")
     until(lambda: up(lab.main, "lab1"), 20, "it is up")
     assert lab.main.stub(PaintAPI, "lab1").add(1, 2) == 3
+
+
+@pytest.mark.design("T6")
+def test_a_copy_of_what_was_begun_is_answered_by_a_callee_that_takes_nothing_new(lab):
+    host = lab.bus("lab1")
+    agent = PaintAgent(host)
+    host.offer(agent)
+    host.start()
+    until(lambda: up(lab.main, "lab1"), 20)
+
+    def count(request_id):
+        return lab.main.stub(PaintAPI, "lab1", request_id=request_id).count("x")
+
+    assert count("first") == 1
+    host.settings.calls_running = 0
+    assert count("first") == 1
+    with pytest.raises(Busy):
+        count("second")
+    host.answering.leaving = True
+    assert count("first") == 1
+    with pytest.raises(Unreachable, match="stopping"):
+        count("second")
+    assert agent.counts == {"x": 1}
