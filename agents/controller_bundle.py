@@ -17,6 +17,7 @@ from nova0.controller import assembly
 from nova0.controller.api.application import make_app
 from nova0.controller.api.server import serve
 from nova0.controller.assembly import Controller
+from nova0.controller.bridge import Bridge
 from nova0.controller.compute.flavors import seed_flavors
 from nova0.controller.db import facts
 from nova0.controller.db.store import Store
@@ -50,6 +51,7 @@ class ControllerBundle:
             public_url=public_url(),
             owner=f"{bundles.host_name()}#{store_facts.boot}",
         )
+        self.controller.services.mesh = Bridge(self.node)
         self.node.offer(ConductorAgent(self.controller))
         self.node.offer(ImagesAgent(self.controller))
         self.server: Any = None

@@ -53,6 +53,32 @@ class Guests(Protocol):
         """Tell hosts that carry them (ports, rules, subnets changed); after the commit."""
 
 
+class Mesh(Protocol):
+    """Agents by name, for an administrator. AGENT is a topic, topic@host or node; errors are those of mesh.errors
+    (with `kind`, `message`, `data`) and the methods' own."""
+
+    def call(
+        self,
+        agent: str,
+        method: str,
+        arguments: dict[str, Any],
+        *,
+        timeout_s: float,
+        request_id: str | None,
+        context: dict[str, Any],
+    ) -> Any:
+        """The result in plain values. Under a request id given at most one execution."""
+
+    def members(self) -> list[dict[str, Any]]:
+        """mesh.bus.Member in plain values, this node's first."""
+
+    def surfaces(self, agent: str | None) -> list[dict[str, Any]]:
+        """Rows of mesh.describing: of that agent, or of every topic on the mesh."""
+
+    def metrics(self, agent: str | None) -> list[dict[str, Any]]:
+        """nova0.metrics.Family in plain values, of that agent's node or this one."""
+
+
 @dataclass(kw_only=True)
 class Services:
     store: Store
@@ -61,4 +87,5 @@ class Services:
     state_dir: Path
     public_url: str  # http://127.0.0.1:8774, as clients reach the API
     region: str = "nova0"
+    mesh: Mesh | None = None  # None: no node in this process
     extras: dict[str, Any] = field(default_factory=dict)

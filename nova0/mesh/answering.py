@@ -261,13 +261,14 @@ class Answering:
 
     def caller_of(self, peer: Peer, call: wire.Call) -> Caller:
         roles: tuple[str, ...] = (str(Role.MEMBER),) if call.plain else peer.roles
-        return Caller(
+        caller = Caller(
             node=peer.node,
             host=peer.card.host,
             roles=dispatch.roles_seen(roles, peer.near, self._home.settings.host),
             request_id=call.request_id,
             context=call.context,
         )
+        return dispatch.lent(caller, call.lent, peer.roles) if call.lent else caller
 
     def _work(self, function: Any, args: tuple[Any, ...]) -> None:
         function(*args)

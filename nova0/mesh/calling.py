@@ -122,8 +122,10 @@ class Calling:
         node: str | None = None,
         lax: bool = False,
         plain: bool = False,
+        lent: tuple[str, ...] = (),
     ) -> msgspec.Raw | bytes:
-        """The encoded result. `node` names one process; else the topic, at `host` if given."""
+        """The encoded result. `node` names one process; else the topic, at `host` if given. `lax`, `plain` and
+        `lent` as in wire.Call."""
         fits(arguments, f"{topic}.{method}")
         total = patience.total_s if total_s is None else total_s
         inherited = dispatch.time_left()
@@ -149,7 +151,8 @@ class Calling:
                     target = self._choose(topic, host, begun or node, tried)
                 except Unreachable as gone:
                     raise _nobody_knows(begun, topic, method, gone) if begun else gone from None
-                message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context or {}, lax, plain)
+                raw = msgspec.Raw(arguments)
+                message = wire.Call(0, request_id, topic, method, raw, 0, context or {}, lax, plain, lent)
                 left = max(0.0, end - time.monotonic())
                 name = self._node if target is None else target.node
                 if named:
@@ -315,6 +318,8 @@ class Calling:
             request_id=message.request_id,
             context=message.context,
         )
+        if message.lent:
+            caller = dispatch.lent(caller, message.lent, self._home.roles())
         message.ms_left = int(total_s * 1000)
         reply = _LocalReply(on_progress)
         waiting = self._local.setdefault(message.request_id, [])

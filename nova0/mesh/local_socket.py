@@ -12,7 +12,6 @@ import logging
 import os
 import socket as sockets
 import struct
-import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ import gevent
 import msgspec
 from gevent import socket
 from gevent.event import Event
-from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from nova0 import trace
@@ -29,9 +27,7 @@ from nova0.mesh.bus import Member, Status
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, PutOut, Unreachable
 from nova0.mesh.local_client import MAX_BYTES
-from nova0.mesh.mesh_agent import MeshAPI
 from nova0.mesh.orders import Orders
-from nova0.mesh.surface import SHORT, Timeout
 from nova0.mesh.tombstones import as_rows
 
 if TYPE_CHECKING:
@@ -39,8 +35,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MOST_CLIENTS = 64
-MOST_ASKED = 128  # nodes asked at once for one client
-ASKED_OF_ALL = ("totals", "links")
 MOST_EVENTS = 1000  # waiting for one slow watcher
 
 
@@ -130,19 +124,14 @@ class LocalSocket:
         if op == "members":
             return msgspec.to_builtins(self._node.members())
         if op == "ping":
-            return self._ping(_text(question, "agent"), float(question.get("timeout_s") or 5))
+            return self._node.asking.ping(_text(question, "agent"), float(question.get("timeout_s") or 5))
         if op == "everyone":
-            return self._everyone(_text(question, "method"), float(question.get("timeout_s") or 5))
+            return self._node.asking.everyone(_text(question, "method"), float(question.get("timeout_s") or 5))
         if op == "metrics":
-            agent = question.get("agent")
-            node = self._find(str(agent)) if agent else self._node.node
-            return decode(self._mesh("metrics", node, float(question.get("timeout_s") or 5)))
+            return self._node.asking.metrics(question.get("agent"), float(question.get("timeout_s") or 5))
         if op == "describe":
             agent = question.get("agent")
-            if not agent:
-                return self._node.offers.describe()
-            topic, rows = self._described(str(agent))
-            return [row for row in rows if topic in ("", row["agent"])]
+            return self._node.asking.describe(str(agent)) if agent else self._node.offers.describe()
         if op == "order":
             return self._order(_text(question, "order"), question.get("arguments") or {}, uid, pid)
         arguments = question.get("arguments") or {}
@@ -170,38 +159,16 @@ class LocalSocket:
         return orders[order](**arguments)
 
     def _call(self, question: dict[str, Any], method: str, arguments: dict[str, Any]) -> Any:
-        agent = _text(question, "agent")
-        total_s = float(question.get("timeout_s") or 60)
-        node = None
-        if self._is_node(agent):
-            node = agent
-            _, rows = self._described(agent)
-            topics = sorted({row["agent"] for row in rows if row["method"] == method and row["kind"] == "call"})
-            if len(topics) != 1:
-                raise BadArguments(
-                    f"{agent} has {len(topics)} agents with a method {method!r}: {', '.join(topics) or 'none'}; "
-                    "name the agent as topic@host",
-                    field="agent",
-                )
-            topic, host = topics[0], None
-        else:
-            topic, _, at = agent.partition("@")
-            host = at or None
-        body = self._node.calling.ask(
-            topic,
-            host,
+        request_id = question.get("request_id")
+        return self._node.asking.call(
+            _text(question, "agent"),
             method,
-            encode(arguments),
-            patience=Timeout("local", 10, total_s),
+            arguments,
+            timeout_s=float(question.get("timeout_s") or 60),
             # no id of a person is one of the node's own
-            request_id=f"person/{question['request_id']}" if question.get("request_id") else None,
-            acknowledge=not question.get("request_id"),
-            node=node,
+            request_id=f"person/{request_id}" if request_id else None,
             context={trace.KEY: trace.received(question[trace.KEY])} if question.get(trace.KEY) else None,
-            lax=True,
-            plain=True,
         )
-        return decode(body)
 
     def _vouch(self, question: dict[str, Any], uid: int) -> dict[str, Any]:
         """A certificate for an agent of that user, and whom it can greet. Users other than the node's own
@@ -235,53 +202,6 @@ class LocalSocket:
             "cluster": self._node.identity.cluster,
             "last_controller": machine and bool(alone) and {m.host for m in alone} == {name},
         }
-
-    def _ping(self, agent: str, timeout_s: float) -> dict[str, Any]:
-        node = self._find(agent)
-        started = time.monotonic()
-        body = self._mesh("ping", node, timeout_s)
-        return {"node": node, "ms": (time.monotonic() - started) * 1000, "clock_s": decode(body)}
-
-    def _described(self, agent: str) -> tuple[str, list[dict[str, Any]]]:
-        node = self._find(agent)
-        body = self._mesh("describe", node)
-        return ("" if self._is_node(agent) else agent.partition("@")[0]), decode(body)
-
-    def _mesh(self, method: str, node: str, timeout_s: float | None = None) -> Any:
-        """The encoded answer of a node to a question that takes no arguments."""
-        return self._node.calling.ask(
-            MeshAPI.topic, None, method, encode({}), patience=SHORT, total_s=timeout_s, node=node, plain=True
-        )
-
-    def _everyone(self, method: str, timeout_s: float) -> list[dict[str, Any]]:
-        """Every known node is asked at once; who does not answer is in the list with the error."""
-        if method not in ASKED_OF_ALL:
-            raise BadArguments(f"{method!r} is not asked of everyone: {', '.join(ASKED_OF_ALL)}", field="method")
-
-        def ask(node: str) -> dict[str, Any]:
-            try:
-                return {"node": node, "answer": decode(self._mesh(method, node, timeout_s)), "error": None}
-            except MeshError as error:
-                return {"node": node, "answer": None, "error": error.message}
-
-        return Pool(MOST_ASKED).map(ask, [member.node for member in self._node.members()])
-
-    def _is_node(self, agent: str) -> bool:
-        """Users' topics have a slash too (user/...), so the shape does not tell."""
-        return any(agent == member.node for member in self._node.members())
-
-    def _find(self, agent: str) -> str:
-        """A node's name for node, host, topic@host or topic. Raises Unreachable."""
-        topic, _, host = agent.partition("@")
-        found = [
-            m
-            for m in self._node.members()
-            if agent in (m.node, m.host) or (topic in (*m.topics, MeshAPI.topic) and host in ("", m.host))
-        ]
-        up = [m for m in found if m.status is Status.UP] or found
-        if not up:
-            raise Unreachable(f"{agent}: no such node or agent is known here; see `nova0 agents`")
-        return up[0].node
 
     # watchers
 

@@ -21,6 +21,7 @@ from nova0 import trace
 from nova0.mesh import addresses, casting, counts, identity, keys, rekeying, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
+from nova0.mesh.asking import Asking
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain, Tombstone
@@ -74,6 +75,7 @@ class Node:
         self.pair = self.identity.pair
         self.boot = 0
         self.counts = Counts()
+        self.asking = Asking(self)
         self.offers = dispatch.Offers(self.node)
         self.refusals = Refusals(self.node)
         self.roster = Roster(self.identity, self.node, settings.peers)

@@ -207,6 +207,13 @@ def authorise(offered: Offered, caller: Caller, here: str) -> None:
         )
 
 
+def lent(caller: Caller, roles: tuple[str, ...], certified: Iterable[str]) -> Caller:
+    """The caller with only the roles that a node may lend to whom it speaks for: member, and operator where
+    the node is a controller, which has seen an administrator's token. Never self, host or controller."""
+    may = {str(Role.MEMBER), str(Role.OPERATOR)} if Role.CONTROLLER in certified else {str(Role.MEMBER)}
+    return msgspec.structs.replace(caller, roles=tuple(role for role in roles if role in may))
+
+
 def roles_seen(roles: Iterable[str], caller_host: str, here_host: str) -> tuple[str, ...]:
     """Certified roles, completed by what follows from them: every node is a member, a neighbour
     process of the same machine is self."""

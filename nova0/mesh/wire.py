@@ -117,6 +117,7 @@ class Call(Struct, array_like=True, tag=4):
     context: dict[str, Any] = {}
     lax: bool = False  # a person typed the arguments
     plain: bool = False  # asked by somebody on that machine: counts as a member, nothing more
+    lent: tuple[str, ...] = ()  # with `plain`: counts as these and nothing else; operator only from a controller
 
 
 class Answer(Struct, array_like=True, tag=5):

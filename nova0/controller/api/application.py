@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from nova0.controller.api import compute, identity, image, network, versions
+from nova0.controller.api import compute, identity, image, mesh, network, versions
 from nova0.controller.api import nova0 as own
 from nova0.controller.api.identity import versions as identity_versions
 from nova0.controller.api.image import versions as image_versions
@@ -44,6 +44,7 @@ def make_app(services: Services) -> WsgiApp:
         service("image", "/image/v2", routes_of(image.RESOURCES)),
         service("image", "/image", routes_of([image_versions])),
         service("compute", "/nova0/v1", routes_of(own.RESOURCES)),
+        service("mesh", "/mesh/v1", routes_of(mesh.RESOURCES)),
         service("network", "/network/v2.0", routes_of(network.RESOURCES)),
         service("network", "/network", routes_of([network_versions])),
         service("compute", "", versions.every_version.routes),  # type: ignore[attr-defined]

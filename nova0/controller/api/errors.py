@@ -15,12 +15,22 @@ Shape = Callable[["ApiError"], dict[str, Any]]
 class ApiError(Exception):
     """Answer the request with `code` and `message` in the service's own error body.
 
-    `kind` is Neutron's error type (NetworkNotFound ...); other services don't show it.
+    `kind` is Neutron's error type (NetworkNotFound ...) or the mesh's (BadArguments ...), `data` what the latter
+    says more; other services don't show them.
     """
 
-    def __init__(self, code: int, message: str, *, kind: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        kind: str = "",
+        headers: dict[str, str] | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.kind, self.headers = code, message, kind, headers or {}
+        self.data = data or {}
 
     @property
     def title(self) -> str:
@@ -84,9 +94,18 @@ def image_shape(error: ApiError) -> dict[str, Any]:
     return {"message": error.message, "code": f"{error.code} {error.title}", "title": error.title}
 
 
+def mesh_shape(error: ApiError) -> dict[str, Any]:
+    """The method's own error: its kind and data, `field` among them where an argument does not fit."""
+    body = identity_shape(error)
+    known = {"kind": error.kind, "field": error.data.get("field"), "data": error.data}
+    body["error"] |= {name: value for name, value in known.items() if value}
+    return body
+
+
 SHAPES: dict[str, Shape] = {
     "compute": compute_shape,
     "identity": identity_shape,
     "network": network_shape,
     "image": image_shape,
+    "mesh": mesh_shape,
 }

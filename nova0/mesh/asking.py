@@ -1,0 +1,127 @@
+"""What people and programs that are no agents ask through a node: methods by name, with plain values.
+
+Behind the machine's own socket and behind a controller's REST bridge. Who asks counts as a member and never
+as the node itself; whoever lets them in says what more they are (`lent`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from gevent.pool import Pool
+
+from nova0.mesh.bus import Status
+from nova0.mesh.codec import decode, encode
+from nova0.mesh.errors import BadArguments, MeshError, Unreachable
+from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.surface import SHORT, Timeout
+
+if TYPE_CHECKING:
+    from nova0.mesh.node import Node
+
+MOST_ASKED = 128  # nodes asked at once for one client
+ASKED_OF_ALL = ("describe", "links", "totals")
+SILENCE_S = 10.0
+
+
+class Asking:
+    """AGENT is a topic, topic@host, or a node's name host/process. All raise the errors of mesh.errors."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def call(
+        self,
+        agent: str,
+        method: str,
+        arguments: dict[str, Any],
+        *,
+        timeout_s: float,
+        request_id: str | None = None,
+        context: dict[str, Any] | None = None,
+        lent: tuple[str, ...] = (),
+    ) -> Any:
+        """The result in plain values. Text is taken for numbers where the method wants those."""
+        node = None
+        if self.is_node(agent):
+            node = agent
+            rows = decode(self._mesh("describe", agent))
+            topics = sorted({row["agent"] for row in rows if row["method"] == method and row["kind"] == "call"})
+            if len(topics) != 1:
+                raise BadArguments(
+                    f"{agent} has {len(topics)} agents with a method {method!r}: {', '.join(topics) or 'none'}; "
+                    "name the agent as topic@host",
+                    field="agent",
+                )
+            topic, host = topics[0], None
+        else:
+            topic, _, at = agent.partition("@")
+            host = at or None
+        body = self._node.calling.ask(
+            topic,
+            host,
+            method,
+            encode(arguments),
+            patience=Timeout("asked", SILENCE_S, timeout_s),
+            request_id=request_id,
+            acknowledge=request_id is None,
+            node=node,
+            context=context,
+            lax=True,
+            plain=True,
+            lent=lent,
+        )
+        return decode(body)
+
+    def ping(self, agent: str, timeout_s: float) -> dict[str, Any]:
+        node = self._find(agent)
+        started = time.monotonic()
+        body = self._mesh("ping", node, timeout_s)
+        return {"node": node, "ms": (time.monotonic() - started) * 1000, "clock_s": decode(body)}
+
+    def metrics(self, agent: str | None, timeout_s: float) -> list[dict[str, Any]]:
+        """nova0.metrics.Family in plain values, of `agent`'s node or of this one."""
+        return decode(self._mesh("metrics", self._find(agent) if agent else self._node.node, timeout_s))
+
+    def describe(self, agent: str) -> list[dict[str, Any]]:
+        """Rows of nova0.mesh.describing: of that agent, or of all on a node."""
+        rows = decode(self._mesh("describe", self._find(agent)))
+        topic = "" if self.is_node(agent) else agent.partition("@")[0]
+        return [row for row in rows if topic in ("", row["agent"])]
+
+    def everyone(self, method: str, timeout_s: float) -> list[dict[str, Any]]:
+        """[{"node", "answer", "error"}]: every known node is asked at once; who does not answer is there with why."""
+        if method not in ASKED_OF_ALL:
+            raise BadArguments(f"{method!r} is not asked of everyone: {', '.join(ASKED_OF_ALL)}", field="method")
+
+        def ask(node: str) -> dict[str, Any]:
+            try:
+                return {"node": node, "answer": decode(self._mesh(method, node, timeout_s)), "error": None}
+            except MeshError as error:
+                return {"node": node, "answer": None, "error": error.message}
+
+        return Pool(MOST_ASKED).map(ask, [member.node for member in self._node.members()])
+
+    def is_node(self, agent: str) -> bool:
+        """Users' topics have a slash too (user/...), so the shape does not tell."""
+        return any(agent == member.node for member in self._node.members())
+
+    def _mesh(self, method: str, node: str, timeout_s: float | None = None) -> Any:
+        """The encoded answer of a node to a question that takes no arguments."""
+        return self._node.calling.ask(
+            MeshAPI.topic, None, method, encode({}), patience=SHORT, total_s=timeout_s, node=node, plain=True
+        )
+
+    def _find(self, agent: str) -> str:
+        """A node's name for node, host, topic@host or topic. Raises Unreachable."""
+        topic, _, host = agent.partition("@")
+        found = [
+            m
+            for m in self._node.members()
+            if agent in (m.node, m.host) or (topic in (*m.topics, MeshAPI.topic) and host in ("", m.host))
+        ]
+        up = [m for m in found if m.status is Status.UP] or found
+        if not up:
+            raise Unreachable(f"{agent}: no such node or agent is known here; see `nova0 agents`")
+        return up[0].node
