@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
+from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.surface import Surface
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nova0.mesh.streams.tickets import Ticket
 
 S = TypeVar("S", bound=Surface)
+T = TypeVar("T")
 
 
 class Status(StrEnum):
@@ -99,6 +101,23 @@ class Bus(Protocol):
     def on_gap(self, heard: Callable[[str, str], None]) -> None:
         """Call `heard(topic, publisher)` when casts of that node on that topic were lost on the way
         here: what they said must be fetched afresh. Must not block."""
+
+    def snapshot(self, surface: type[Surface], value: T, host: str | None = None) -> Snapshot[T]:
+        """Inside the method a follower fetches from: `value`, with the number of this node's last cast on the
+        surface's topic (topic@host). State is read and stamped, and changed and cast, without a wait between."""
+
+    def follow(
+        self,
+        surface: type[Surface],
+        fetch: Callable[[], Snapshot[Any]],
+        on_snapshot: Callable[[Any], None],
+        on_update: Callable[[str, dict[str, Any]], None],
+        host: str | None = None,
+    ) -> Follower:
+        """Keep up with what one node casts on the surface's topic (topic@host). `fetch` calls a method there that
+        answers with `snapshot`; `on_snapshot(value)` hears the first state and every one after a loss, and
+        `on_update(method, arguments)` each cast after it, in order, none twice. Both run in a greenlet of the
+        follower's own and may wait. `fetch` is tried again until it succeeds."""
 
     def acknowledge(self, request_ids: list[str]) -> None:
         """The caller has stored the answers of these requests and will not ask for them again: the

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import islice
 from typing import Any, Protocol
 
 import gevent
@@ -20,6 +21,8 @@ from nova0.mesh.certificate import Certificate, has_topic
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import bracket
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
+from nova0.mesh.errors import Busy
+from nova0.mesh.follow import Follower
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offers
@@ -33,6 +36,8 @@ from nova0.metrics import Traffic
 LOG = logging.getLogger(__name__)
 MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
 MOST_MARKS = 256
+IN_TURN = 8  # older marks in each beat
+MOST_TOPICS = 4096  # cast on by this node, topic@host counted each
 MOST_SIGNAL_BYTES = 1 << 20
 MOST_CAST_BYTES = MOST_SIGNAL_BYTES - (64 << 10)  # its arguments
 
@@ -50,6 +55,8 @@ class Hearer(Protocol):
     def context(self) -> zmq.Context: ...
 
     def heard_chatter(self, peer: Peer, signal: wire.Signal) -> None: ...
+
+    followers: dict[str, list[Follower]]
 
     def lost_casts(self, topic: str, publisher: str) -> None: ...
 
@@ -80,6 +87,7 @@ class Casting:
         self._home, self._boot = home, boot
         self._node = home.settings.node
         self._numbers: dict[str, tuple[int, float]] = {}  # topic -> (last number, when)
+        self._turn = 0
         self._running = 0
         self._said_lost = 0.0
         self._hub = gevent.get_hub()
@@ -98,8 +106,10 @@ class Casting:
     def cast(
         self, topic: str, method: str, arguments: bytes, request_id: str, context: dict[str, Any], plain: bool = False
     ) -> wire.Cast:
-        """Publish one cast; `topic` may be topic@host."""
-        number = self._numbers.get(topic, (0, 0.0))[0] + 1
+        """Publish one cast; `topic` may be topic@host. Raises Busy for one topic too many."""
+        if topic not in self._numbers and len(self._numbers) >= MOST_TOPICS:
+            raise Busy(f"{self._node}: it casts on {MOST_TOPICS} topics already, none is added")
+        number = self.number(topic) + 1
         self._numbers[topic] = (number, time.monotonic())
         signal = wire.Cast(self._node, self._boot, number, method, wire.Raw(arguments), request_id, context, plain)
         self.publish(topic, signal)
@@ -112,10 +122,18 @@ class Casting:
             mouth.publish(body)
 
     def marks(self) -> dict[str, int]:
-        """Of the topics cast on lately, so that a beat stays small."""
+        """Of the topics cast on lately, and a few of the others in turn, so that a beat stays small."""
         oldest = time.monotonic() - MARK_S
-        recent = {t: n for t, (n, when) in self._numbers.items() if when > oldest}
-        return dict(list(recent.items())[-MOST_MARKS:])
+        recent = [(t, n) for t, (n, when) in self._numbers.items() if when > oldest][-MOST_MARKS:]
+        if self._turn >= len(self._numbers):
+            self._turn = 0
+        others = [(t, n) for t, (n, _) in islice(self._numbers.items(), self._turn, self._turn + IN_TURN)]
+        self._turn += IN_TURN
+        return dict(others + recent)
+
+    def number(self, topic: str) -> int:
+        """Of the last cast on it; 0 before the first."""
+        return self._numbers.get(topic, (0, 0.0))[0]
 
     def sent(self) -> dict[str, int]:
         """Casts since the start, by topic (topic@host too): their numbers count them."""
@@ -144,6 +162,7 @@ class Casting:
             sub.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
         sub.connect(f"tcp://{bracket(card.address)}:{card.pub_port}")
         self._subs[peer.node] = Driven(sub, lambda to, frame: self._take(peer, frame), traffic=home.counts.casts)
+        self._renewed(peer.node)
 
     def part(self, node: str) -> None:
         for closing in (self._subs.pop(node, None), self._mouths.pop(node, None)):
@@ -245,9 +264,28 @@ class Casting:
             self._home.lost_casts(topic, peer.node)
         self.deliver(peer.node, peer.card.host, peer.roles, topic, signal, near=peer.near)
 
+    def greeted(self, peer: Peer, marks: dict[str, int]) -> None:
+        """The way its casts come is new, and it says how far they are: what is missing was lost with the old
+        way. What it cast before it was first met here is nobody's loss."""
+        for topic, mark in marks.items():
+            last = peer.numbers.get(topic)
+            if topic in self._wanted and (last is None or mark > last):
+                peer.numbers[topic] = mark
+                if last is not None:
+                    self._home.lost_casts(topic, peer.node)
+        self._renewed(peer.node)
+
+    def _renewed(self, node: str) -> None:
+        for followers in self._home.followers.values():
+            for follower in followers:
+                follower.renewed(node)
+
     def _compare(self, peer: Peer, beat: wire.Beat) -> None:
         """Marks above what came here: something was lost on the way."""
         first = peer.beat < 0
+        for topic, followers in self._home.followers.items():
+            for follower in followers:
+                follower.published(peer.node, beat.boot, beat.marks.get(topic, 0))
         for topic, mark in beat.marks.items():
             if topic not in self._wanted:
                 continue
@@ -264,6 +302,11 @@ class Casting:
         self._home.cast_seen(topic, signal.method, node, bytes(signal.arguments))
         name, _, only = topic.partition("@")
         settings = self._home.settings
+        certified = dispatch.roles_seen(
+            (str(Role.MEMBER),) if signal.plain else roles, host if near is None else near, settings.host
+        )
+        for follower in self._home.followers.get(topic, ()):
+            follower.heard(node, signal.boot, signal.number, certified, signal.method, bytes(signal.arguments))
         if name not in self._home.offers.agents or only not in ("", settings.host):
             return
         if self._running >= settings.casts_running:
@@ -276,9 +319,7 @@ class Casting:
         caller = Caller(
             node=node,
             host=host,
-            roles=dispatch.roles_seen(
-                (str(Role.MEMBER),) if signal.plain else roles, host if near is None else near, settings.host
-            ),
+            roles=certified,
             request_id=signal.request_id,
             context=signal.context,
         )

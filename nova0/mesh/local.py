@@ -24,6 +24,7 @@ from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.casting import MOST_CAST_BYTES
 from nova0.mesh.codec import MethodCodec, fits, wire_form
 from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, Unreachable, from_wire
+from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
 from nova0.mesh.streams.tickets import Ticket
@@ -33,6 +34,7 @@ from nova0.mesh.wire import made_id
 
 LOG = logging.getLogger(__name__)
 S = TypeVar("S", bound=Surface)
+T = TypeVar("T")
 RECORDS = 10_000  # answers kept for at-most-once until they are acknowledged
 
 
@@ -93,6 +95,8 @@ class LocalBus:
         self._made = 0
         self._waiting: dict[str, list[AsyncResult]] = {}  # our own callers by request id
         self._in_flight: set[gevent.Greenlet] = set()
+        self._numbers: dict[str, int] = {}  # topic -> number of our last cast on it
+        self._followers: list[Follower] = []
         self.streams = Service(self.node)
 
     def offer(self, agent: Surface) -> None:
@@ -106,6 +110,8 @@ class LocalBus:
 
     def stop(self) -> None:
         if self.status is Status.UP:
+            for follower in list(self._followers):
+                follower.stop()
             gevent.joinall(list(self._in_flight), timeout=5)
             self._end(Status.LEFT, "said goodbye")
 
@@ -135,6 +141,24 @@ class LocalBus:
     def gap(self, topic: str, publisher: str) -> None:
         for heard in self._gap_heard:
             heard(topic, publisher)
+
+    def snapshot(self, surface: type[Surface], value: T, host: str | None = None) -> Snapshot[T]:
+        topic = f"{surface.topic}@{host}" if host else surface.topic
+        return Snapshot(publisher=self.node, boot=1, number=self._numbers.get(topic, 0), value=value)
+
+    def follow(
+        self,
+        surface: type[Surface],
+        fetch: Callable[[], Snapshot[Any]],
+        on_snapshot: Callable[[Any], None],
+        on_update: Callable[[str, dict[str, Any]], None],
+        host: str | None = None,
+    ) -> Follower:
+        topic = f"{surface.topic}@{host}" if host else surface.topic
+        follower = Follower(surface, topic, fetch, on_snapshot, on_update, self._followers.remove)
+        self._followers.append(follower)
+        follower.start()
+        return follower
 
     def acknowledge(self, request_ids: list[str]) -> None:
         for bus in self.net.buses.values():
@@ -347,7 +371,13 @@ class LocalBus:
         if self.status is not Status.UP:
             raise Unreachable(f"{self.node}: not started")
         fits(body, f"cast {stub.topic}.{codec.row.name}", MOST_CAST_BYTES)
+        topic = f"{stub.topic}@{stub.host}" if stub.host else stub.topic
+        number = self._numbers[topic] = self._numbers.get(topic, 0) + 1
         for bus in list(self.net.buses.values()):
+            for follower in bus._followers:
+                if follower.topic == topic and bus.status is Status.UP:
+                    roles = dispatch.roles_seen(self.roles, self.host, bus.host)
+                    follower.heard(self.node, 1, number, roles, codec.row.name, body)
             if bus.status is not Status.UP or stub.topic not in bus.offers.agents or stub.host not in (None, bus.host):
                 continue
             caller = Caller(

@@ -30,6 +30,7 @@ from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door, bind, take_port
 from nova0.mesh.errors import Incompatible, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
+from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.gatekeeper import Gatekeeper
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
@@ -57,6 +58,7 @@ LOG = logging.getLogger(__name__)
 COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
 
 S = TypeVar("S", bound=Surface)
+T = TypeVar("T")
 
 
 class Node:
@@ -94,6 +96,7 @@ class Node:
         self._member_heard: list[Callable[[Member, Status], None]] = []
         self._gap_heard: list[Callable[[str, str], None]] = []
         self._cast_heard: list[Callable[[str, str, str, bytes], None]] = []
+        self.followers: dict[str, list[Follower]] = {}
         self._running = self._open = False
         self._discovery: Discovery | None = None
         self._local = LocalSocket(self) if settings.socket_path else None
@@ -136,6 +139,10 @@ class Node:
         self.roster.load()
         for topic in self.offers.topics:
             self._hear(topic)
+        for topic, followers in self.followers.items():
+            self.casting.want(topic)
+            for follower in followers:
+                follower.start()
         self.watching.start()
         self.rekeying.start()
         if self.settings.mdns:
@@ -158,6 +165,8 @@ class Node:
         if not self._running:
             return
         self.offers.stop_timers()
+        for follower in [f for followers in self.followers.values() for f in followers]:
+            follower.stop()
         self.answering.drain(self.settings.goodbye_s)
         if self._local is not None:
             self._local.stop()
@@ -237,6 +246,31 @@ class Node:
     def store_doubt(self, of: str = "") -> str:
         return self.stores.doubt(of)
 
+    def snapshot(self, surface: type[Surface], value: T, host: str | None = None) -> Snapshot[T]:
+        topic = f"{surface.topic}@{host}" if host else surface.topic
+        return Snapshot(publisher=self.node, boot=self.boot, number=self.casting.number(topic), value=value)
+
+    def follow(
+        self,
+        surface: type[Surface],
+        fetch: Callable[[], Snapshot[Any]],
+        on_snapshot: Callable[[Any], None],
+        on_update: Callable[[str, dict[str, Any]], None],
+        host: str | None = None,
+    ) -> Follower:
+        topic = f"{surface.topic}@{host}" if host else surface.topic
+        follower = Follower(surface, topic, fetch, on_snapshot, on_update, self._unfollow)
+        self.followers.setdefault(topic, []).append(follower)
+        self.offers.listen(surface)
+        if self._running:
+            self.casting.want(topic)
+            self.watching.choose_anew()
+            follower.start()
+        return follower
+
+    def _unfollow(self, follower: Follower) -> None:
+        self.followers[follower.topic].remove(follower)
+
     def caller(self) -> Caller:
         return dispatch.running().caller
 
@@ -309,6 +343,7 @@ class Node:
             self.stores.adoption if self.is_controller else None,
             [] if met is None else self.roster.tombstones.stones(),
             met or b"",
+            self.casting.sent(),
         )
 
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome | wire.Stones]:
@@ -325,6 +360,8 @@ class Node:
         if first is not None:
             return peer, first
         self.roster.heard(peer, hello.card.boot)
+        if self.is_controller:  # what it casts comes to the ear, over a way it makes anew with each greeting
+            self.casting.greeted(peer, hello.marks)
         doubt = self._look_at_store(peer, hello)
         link = self.link(peer)
         if peer.watched and not link.up:
@@ -333,6 +370,7 @@ class Node:
         adoption = self.stores.adoption if self.is_controller else None
         welcome = wire.Welcome(
             peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen(), adoption, doubt,
+            self.casting.sent(),
         )  # fmt: skip
         return peer, welcome
 
@@ -349,6 +387,8 @@ class Node:
         peer.doubt = welcome.doubt if self.is_controller else ""
         if peer.watched:
             self.casting.join(peer)
+            if not self.is_controller:
+                self.casting.greeted(peer, welcome.marks)
         self.watching.told(peer, welcome.members)
         self.watching.beat()
 

@@ -142,6 +142,7 @@ class Offers:
         self._methods: dict[tuple[str, str], Offered] = {}
         self._timers: list[gevent.Greenlet] = []
         self._ticking = False
+        self._followed: set[Role] = set()
 
     def add(self, agent: Surface) -> None:
         """Raises ValueError for an agent without a topic, or a topic that is already offered here."""
@@ -176,7 +177,12 @@ class Offers:
 
     def hears_from(self) -> set[Role]:
         """Roles whose casts some agent here wants: decides which publishers are listened to."""
-        return {role for o in self._methods.values() if o.row.kind == "cast" for role in o.row.allow}
+        offered = {role for o in self._methods.values() if o.row.kind == "cast" for role in o.row.allow}
+        return offered | self._followed
+
+    def listen(self, surface: type[Surface]) -> None:
+        """Its casts are wanted here without an agent that hears them."""
+        self._followed |= {role for row in surface.methods().values() if row.kind == "cast" for role in row.allow}
 
     def start_timers(self) -> None:
         self._ticking = True

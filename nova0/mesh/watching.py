@@ -91,6 +91,10 @@ class Watching:
         )  # fmt: skip
         node.casting.publish(wire.CHATTER, signal)
 
+    def choose_anew(self) -> None:
+        """Whom this node listens to may have changed."""
+        self._stale = True
+
     def announce(self) -> None:
         """The card changed."""
         self._write_card()

@@ -86,6 +86,7 @@ class Hello(Struct, array_like=True, tag=1):
     adoption: Signed | None = None  # controllers: the operator's word that the store is the right one
     stones: list[bytes] = []  # all our tombstones, in answer to Stones
     met: bytes = b""  # the digest in those Stones: they are merged here
+    marks: dict[str, int] = {}  # topic -> number of the last cast on it, for all topics
 
 
 class Welcome(Struct, array_like=True, tag=2):
@@ -99,6 +100,7 @@ class Welcome(Struct, array_like=True, tag=2):
     members: list[Seen] = []
     adoption: Signed | None = None
     doubt: str = ""  # why nothing destructive is done for the one who greeted
+    marks: dict[str, int] = {}  # as in Hello
 
 
 class Refused(Struct, array_like=True, tag=3):

@@ -14,7 +14,7 @@ from nova0.mesh import wire
 from nova0.mesh.bus import Status
 from nova0.mesh.errors import BadArguments, CallTimeout, Cancelled, RemoteError
 from nova0.mesh.local import LocalNet
-from nova0.mesh.surface import MEMBER, Surface, call
+from nova0.mesh.surface import MEMBER, Surface, call, cast
 
 
 class WorkAPI(Surface):
@@ -43,6 +43,9 @@ class WorkAPI(Surface):
 
     @call(allow=MEMBER, repeatable=True)
     def double(self, body: bytes, times: int = 2) -> bytes: ...
+
+    @cast(allow=MEMBER)
+    def note(self, body: bytes) -> None: ...
 
     @call(allow=MEMBER, repeatable=True)
     def break_(self) -> None: ...
@@ -97,6 +100,9 @@ class Work(WorkAPI):
 
     def double(self, body, times=2):
         return body * times
+
+    def note(self, body):
+        self.saw.append(f"{len(body)} bytes")
 
     def break_(self):
         raise ZeroDivisionError("as a test wants it")
@@ -245,6 +251,12 @@ def test_two_callers_may_choose_the_same_id(two):
     assert two.work(request_id="same").count("mine") == 1
     assert two.host.stub(WorkAPI, "lab1", request_id="same").count("theirs") == 1
     assert two.work(request_id="same").count("mine") == 1
+    mine = gevent.spawn(two.work(request_id="at once").look, "mine")
+    two.begun("mine")
+    theirs = gevent.spawn(two.host.stub(WorkAPI, "lab1", request_id="at once").look, "theirs")
+    two.begun("theirs")
+    two.agent.go_on.set()
+    assert [mine.get(timeout=20), theirs.get(timeout=20)] == ["mine", "theirs"]
     two.host.acknowledge(["same"])
     gevent.sleep(0.3)
     assert two.work(request_id="same").count("mine") == 1
@@ -266,6 +278,14 @@ def test_what_no_frame_can_carry_is_said_and_cuts_no_link(two):
     with pytest.raises(BadArguments, match="larger things are streams"):
         two.work().double(b"x" * (3 << 20), 3)
     assert len(two.work().double(b"x" * (3 << 20))) == 6 << 20
+    with pytest.raises(BadArguments, match="larger things are streams"):
+        two.work().note(b"x" * (1 << 20))
+
+    def heard():
+        two.work().note(b"x" * 900_000)
+        return "900000 bytes" in two.agent.saw
+
+    until(heard, 20)
 
 
 @only_nodes

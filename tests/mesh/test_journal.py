@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 import time
+from pathlib import Path
 
 import gevent
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nova0.mesh import journal as journals
+from nova0.mesh import wire
 from nova0.mesh.codec import decode
-from nova0.mesh.errors import BadArguments, Busy
+from nova0.mesh.errors import BadArguments, Busy, Cancelled
 from nova0.mesh.journal import Journal
 
 
@@ -125,3 +132,190 @@ def test_many_commits_share_their_fsyncs(open_journal, monkeypatch):
     monkeypatch.setattr(journals.os, "fsync", slow)
     gevent.joinall([gevent.spawn(journal.begin, "ctl", str(n), b"1", "m") for n in range(100)], raise_error=True)
     assert count[0] < 20
+
+
+@pytest.mark.design("B3")
+def test_nothing_that_may_still_be_asked_for_makes_room(open_journal, monkeypatch):
+    """However old it is, short of a day: then nobody asks any more."""
+    monkeypatch.setattr(journals, "MOST", 2)
+    monkeypatch.setattr(journals, "SWEEP_S", 0)
+    journal = open_journal()
+    for name in ("a", "b"):
+        journal.finish(journal.begin("ctl", name, b"1", "m")[0], True, b"\x01")
+        journal._records["ctl", name].since -= 80_000
+    with pytest.raises(Busy, match="acknowledge"):
+        journal.begin("ctl", "c", b"1", "m")
+    journal._records["ctl", "a"].since -= 10_000
+    assert journal.begin("ctl", "c", b"1", "m")[1]
+    assert not journal.begin("ctl", "b", b"1", "m")[1]
+
+
+@pytest.mark.design("B9")
+def test_answers_together_are_bounded_and_each_is_kept_whatever_its_size(open_journal, monkeypatch):
+    monkeypatch.setattr(journals, "MOST_BYTES", 3 << 20)
+    journal = open_journal()
+    body = b"x" * (2 << 20)
+    for name in ("a", "b"):
+        journal.finish(journal.begin("ctl", name, b"1", "m")[0], True, body)
+    with pytest.raises(Busy, match="4 MiB"):
+        journal.begin("ctl", "c", b"1", "m")
+    again = open_journal()
+    assert again.begin("ctl", "a", b"1", "m")[0].done.get() == (True, body)
+    again.drop("ctl", ["a"])
+    assert again.begin("ctl", "c", b"1", "m")[1]
+
+
+@pytest.mark.design("C31")
+def test_an_answer_the_disk_refused_is_written_as_soon_as_it_takes_it(open_journal, monkeypatch):
+    journal = open_journal()
+    record = journal.begin("ctl", "a", b"1", "m")[0]
+    with monkeypatch.context() as full:
+        full.setattr(journals.os, "write", lambda fd, body: 0)
+        journal.finish(record, True, b"\x01")
+        with pytest.raises(Busy):  # and again it takes nothing
+            journal.begin("ctl", "b", b"1", "m")
+    assert record.done.get() == (True, b"\x01"), "it is true all the same"
+    journal.begin("ctl", "b", b"1", "m")
+    assert open_journal().begin("ctl", "a", b"1", "m")[0].done.get() == (True, b"\x01")
+
+
+def test_records_that_name_no_caller_are_still_known(open_journal, tmp_path):
+    old = [journals.Intent("a", b"1", "m", time.time()), journals.Done("a", True, b"\x05")]
+    (tmp_path / "old").write_bytes(b"".join(map(journals._framed, old)))
+    assert open_journal("old").begin("ctl", "a", b"1", "m")[0].done.get() == (True, b"\x05")
+
+
+CALLERS, IDS, HASHES = ["ctl", "lab9"], ["x", "y", "~1f.1", "~1f.2", "~2e.1"], [b"1", b"2"]
+callers, ids, hashes = st.sampled_from(CALLERS), st.sampled_from(IDS), st.sampled_from(HASHES)
+
+
+class AtMostOnce(RuleBasedStateMachine):
+    """The journal beside a plain mapping. `sure` is what it must know; `loose` what it may have forgotten or
+    not: acknowledged, and the word of it perhaps not on disk at the last crash."""
+
+    MOST = 4
+
+    @initialize()
+    def open(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.file = Path(self.folder.name) / "journal"
+        self.most, journals.MOST = journals.MOST, self.MOST
+        self.sweep, journals.SWEEP_S = journals.SWEEP_S, -1
+        self.journal = Journal(self.file, "lab1/host")
+        self.sure, self.loose, self.running = {}, {}, {}  # (caller, id) -> [hash, answer]; ... -> Record
+        self.marks = {}
+        self.runs = 0
+
+    def settled(self, key):
+        """Below its caller's mark: may be dropped for room, and is not run."""
+        start, number = wire.made_by(key[1])
+        marked, below = self.marks.get(key[0], ("", 0))
+        return bool(start and marked) and (start != marked or number < below)
+
+    @rule(caller=callers, id_=ids, hash_=hashes)
+    def begin(self, caller, id_, hash_):
+        key = (caller, id_)
+        known = self.sure.get(key) or (self.loose.get(key) if key in self.journal._records else None)
+        try:
+            record, fresh = self.journal.begin(caller, id_, hash_, "m")
+        except BadArguments:
+            assert known and known[0] != hash_
+        except Cancelled:
+            assert key not in self.journal._records and self.settled(key)
+        except Busy:
+            assert not known or self.settled(key)
+            still = [k for k, r in self.journal._records.items() if not (r.done.ready() and self.settled(k))]
+            assert len(still) >= self.MOST, "room was to be had"
+        else:
+            if fresh:
+                assert key not in self.sure or self.settled(key), "run a second time"
+                self.loose.pop(key, None)
+                self.runs += 1
+                self.sure[key], self.running[key] = [hash_, None], record
+            else:
+                assert known[0] == hash_
+                assert record.done.ready() == (key not in self.running)
+                if record.done.ready():
+                    good, body = record.done.get()
+                    assert good == (known[1] != "unknown")
+                    assert not good or body == known[1]
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), refused=st.booleans())
+    def finish(self, data, refused):
+        key = data.draw(st.sampled_from(sorted(self.running)))
+        record, body = self.running.pop(key), f"answer {self.runs}".encode()
+        if refused:  # by the disk; it is written with the next commit, or unknown after a crash
+            self.journal._write = refuse
+        self.journal.finish(record, True, body)
+        self.__dict__.setdefault("late", set())
+        self.journal.__dict__.pop("_write", None)
+        if record.unwanted:
+            self.loose[key] = [self.sure.pop(key)[0], "unknown"]
+        else:
+            self.sure[key][1] = body
+            if refused:
+                self.late.add(key)
+
+    @rule(caller=callers, id_=ids)
+    def acknowledge(self, caller, id_):
+        key = (caller, id_)
+        self.journal.drop(caller, [id_])
+        if key in self.sure and key not in self.running:
+            self.loose[key] = self.sure.pop(key)
+            assert key not in self.journal._records
+
+    @rule(caller=callers, start=st.sampled_from(["1f", "2e"]), below=st.integers(1, 3))
+    def mark(self, caller, start, below):
+        self.journal.mark(caller, start, below)
+        self.marks[caller] = (start, below)
+
+    @rule()
+    def disk_full(self):
+        self.journal._write = refuse
+        try:
+            self.journal.begin("ctl", "never", b"1", "m")
+            raise AssertionError("begun on a disk that takes nothing")
+        except Busy:
+            assert ("ctl", "never") not in self.journal._records
+        finally:
+            self.journal.__dict__.pop("_write", None)
+
+    @rule()
+    def crash(self):
+        late = self.__dict__.pop("late", set())
+        written = set(self.sure) - {k for k in late if any(e for e in self.journal._later if named(e) == k)}
+        self.journal.close()  # nothing is written at a close that a commit has not written
+        self.journal = Journal(self.file, "lab1/host")
+        self.marks.clear()
+        for key in self.running:
+            self.sure[key][1] = "unknown"
+        for key in set(self.sure) - written:
+            self.sure[key][1] = "unknown"
+        self.running.clear()
+
+    @invariant()
+    def what_must_be_known_is_known(self):
+        records = self.journal._records
+        assert all(key in records or self.settled(key) for key in self.sure)
+        assert len(records) <= self.MOST + len(self.running) + len(self.loose)
+        assert self.journal._bytes == sum(len(r.outcome.body) for r in records.values() if r.outcome)
+        for key in [k for k in self.sure if k not in records]:  # dropped for room, as settled
+            self.loose[key] = self.sure.pop(key)
+
+    def teardown(self):
+        journals.MOST, journals.SWEEP_S = self.most, self.sweep
+        self.journal.close()
+        self.folder.cleanup()
+
+
+def refuse(body):
+    raise OSError(errno.ENOSPC, "no space left")
+
+
+def named(entry):
+    return (entry.caller, entry.request_id) if isinstance(entry, journals.Done) else None
+
+
+TestAtMostOnce = pytest.mark.design("C32")(AtMostOnce.TestCase)
+TestAtMostOnce.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
