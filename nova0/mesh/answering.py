@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import gevent
@@ -67,46 +68,44 @@ class Reply(Protocol):
     def progress(self, value: msgspec.Raw) -> None: ...
 
 
-class RemoteReply:
-    __slots__ = ("_put", "number", "route")
-
-    def __init__(self, put: Callable[[Any, bytes], None], route: bytes, number: int) -> None:
-        self._put, self.route, self.number = put, route, number
+class RemoteReply(msgspec.Struct, eq=False):
+    put: Callable[[Any, bytes], None]
+    route: bytes
+    number: int
 
     def answer(self, good: bool, body: bytes) -> None:
         if good:
-            self._put(wire.Answer(self.number, msgspec.Raw(body)), self.route)
+            self.put(wire.Answer(self.number, msgspec.Raw(body)), self.route)
         else:
-            self._put(wire.Failure(self.number, decode(body)), self.route)
+            self.put(wire.Failure(self.number, decode(body)), self.route)
 
     def progress(self, value: msgspec.Raw) -> None:
-        self._put(wire.Progress(self.number, value), self.route)
+        self.put(wire.Progress(self.number, value), self.route)
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One request at work; `replies` are those who wait for its end."""
 
-    __slots__ = ("hash", "replies", "running", "since")
-
-    def __init__(self, hash_: bytes, reply: Reply, caller: Caller, call: wire.Call, *, repeatable: bool) -> None:
-        self.hash, self.replies = hash_, [reply]
-        self.since = time.monotonic()
-        self.running = dispatch.Running(
-            caller,
-            self._progress,
-            self.since + call.ms_left / 1000,
-            named=not call.request_id.startswith("~"),
-            may_be_ended=repeatable,
-        )
+    call: wire.Call  # the first of those who asked
+    replies: list[Reply]
+    running: dispatch.Running
+    since: float
 
     def join(self, reply: Reply, call: wire.Call) -> None:
         self.replies.append(reply)
         self.running.deadline = max(self.running.deadline or 0, time.monotonic() + call.ms_left / 1000)
 
-    def _progress(self, value: Any) -> None:
-        body = msgspec.Raw(encode(value))
-        for waiting in self.replies:
-            waiting.progress(body)
+
+def _hash(call: wire.Call) -> bytes:
+    """Of what is asked for."""
+    about = f"{call.topic}\0{call.method}\0".encode() + bytes(call.arguments)
+    return hashlib.blake2b(about, digest_size=8).digest()
+
+
+def _progress(replies: list[Reply], value: Any) -> None:
+    body = msgspec.Raw(encode(value))
+    for waiting in replies:
+        waiting.progress(body)
 
 
 class Answering:
@@ -177,8 +176,7 @@ class Answering:
 
     def _heard(self, route: bytes, frame: zmq.Frame) -> None:
         user = user_id(frame)
-        known = self._routes.get(route)
-        if known is None:  # a greeting, or one who was put out and is to be cut
+        if route not in self._routes:  # a greeting, or one who was put out and is to be cut
             if self._shut:
                 return
             self._lines.note(user, frame)
@@ -190,20 +188,33 @@ class Answering:
         except wire.BadFrame as error:
             self._refusals.note(peer_address(frame), f"garbage in a frame: {error}")
             return
+        peer, pool = self._speaker(route, user), self._pool
         for message in messages:
+            if peer is not None and type(message) is wire.Call:
+                pool.add(self._call, route, peer, message)
+                continue
+            pool.run_added()  # in the order in which they came
             if isinstance(message, wire.Hello):
-                self._pool.run(self._greet, (route, user, peer_address(frame), message))
-            elif known is None or known[0] != user or not self._home.roster.admits(known[1].card.key):
+                pool.run(self._greet, route, user, peer_address(frame), message)
+                peer = self._speaker(route, user)
+            elif peer is None:
                 self._put(wire.Refused(wire_form(Unreachable(f"{self._here}: say hello first"))), route)
                 return
             else:
-                self._home.roster.heard(known[1], known[1].boot)
-                self._take(route, known[1], message)
+                self._take(route, peer, message)
+                peer = self._speaker(route, user)  # it may have been put out by this
+        pool.run_added()
+
+    def _speaker(self, route: bytes, user: str) -> Peer | None:
+        """Who speaks on that connection; None before its greeting, and when its key has been put out."""
+        known = self._routes.get(route)
+        if known is None or known[0] != user or not self._home.roster.admits(known[1].card.key):
+            return None
+        self._home.roster.heard(known[1], known[1].boot)
+        return known[1]
 
     def _take(self, route: bytes, peer: Peer, message: wire.Message) -> None:
-        if isinstance(message, wire.Call):
-            self._call(route, peer, message)
-        elif isinstance(message, wire.Ping):
+        if isinstance(message, wire.Ping):
             age = 0.0 if not message.node else self._home.ping_age(message.node)
             self._put(wire.Pong(message.nonce, message.node, age), route)
         elif isinstance(message, wire.Acknowledge):
@@ -248,16 +259,18 @@ class Answering:
     # calls
 
     def _call(self, route: bytes, peer: Peer, call: wire.Call) -> None:
-        key = peer.node, call.request_id
-        running = key in self._jobs or key in self._journal  # a copy of what was begun is not refused as new
-        if not running and self.leaving:
-            self._fail(route, call.id, Unreachable(f"{self._here} is stopping: not started"))
+        if self.leaving or self.running >= self._home.settings.calls_running:
+            key = peer.node, call.request_id
+            if key not in self._jobs and key not in self._journal:  # a copy of what was begun is not refused as new
+                if self.leaving:
+                    self._fail(route, call.id, Unreachable(f"{self._here} is stopping: not started"))
+                else:
+                    busy = f"{self._here}: {self.running} calls are at work; ask again later"
+                    self._fail(route, call.id, Busy(busy))
+                return
+        if route not in self._routes:  # put out meanwhile
             return
-        if not running and self.running >= self._home.settings.calls_running:
-            self._fail(route, call.id, Busy(f"{self._here}: {self.running} calls are at work; ask again later"))
-            return
-        reply = RemoteReply(self._answer, route, call.id)
-        self._pool.run(self.execute, (self.caller_of(peer, call), call, reply))
+        self.execute(self.caller_of(peer, call), call, RemoteReply(self._answer, route, call.id))
 
     def caller_of(self, peer: Peer, call: wire.Call) -> Caller:
         roles: tuple[str, ...] = (str(Role.MEMBER),) if call.plain else peer.roles
@@ -270,26 +283,24 @@ class Answering:
         )
         return dispatch.lent(caller, call.lent, peer.roles) if call.lent else caller
 
-    def _work(self, function: Any, args: tuple[Any, ...]) -> None:
+    def _work(self, function: Callable[..., None], *args: Any) -> None:
         function(*args)
 
     def execute(self, caller: Caller, call: wire.Call, reply: Reply) -> None:
         """Run, join or repeat one request in the current greenlet; `reply` is answered once."""
+        now = time.monotonic()
         try:
             offered = self._home.offers.find(call.topic, call.method, "call")
             dispatch.authorise(offered, caller, self._here)
             if len(call.request_id) > wire.MAX_REQUEST_ID:
                 raise BadArguments(f"{self._here}: a request id has at most {wire.MAX_REQUEST_ID} characters")
-
             doubt = self._home.store_doubt(caller.node) if offered.row.destructive else ""
             if doubt:
                 raise StoreDoubted(f"{self._here}: {call.method} refused: {doubt}")
-            about = f"{call.topic}\0{call.method}\0".encode() + bytes(call.arguments)
-            hash_ = hashlib.blake2b(about, digest_size=8).digest()
             key = (caller.node, call.request_id)
             job = self._jobs.get(key)
             if job is not None:
-                if job.hash != hash_:
+                if _hash(call) != _hash(job.call):
                     raise BadArguments(f"{self._here}: request id {call.request_id} was used with other arguments")
                 job.join(reply, call)
                 return
@@ -299,15 +310,19 @@ class Answering:
             self._home.counts.refuse(error)
             reply.answer(False, encode(wire_form(error)))
             return
-        job = self._jobs[key] = Job(hash_, reply, caller, call, repeatable=offered.row.repeatable)
+        repeatable, replies = offered.row.repeatable, [reply]
+        running = dispatch.Running(
+            caller, partial(_progress, replies), now + call.ms_left / 1000, call.request_id[:1] != "~", repeatable
+        )
+        job = self._jobs[key] = Job(call, replies, running, now)
         self.running += 1
         try:
-            good, body = self._outcome(offered, call, job)
+            good, body = self._run(offered, job) if repeatable else self._once(offered, job)
         finally:
             self.running -= 1
             del self._jobs[key]
         crash_point("mesh.answer.before")
-        for waiting in job.replies:
+        for waiting in replies:
             waiting.answer(good, body)
         crash_point("mesh.answer.after")
 
@@ -318,21 +333,21 @@ class Answering:
             if job is not None:
                 job.running.take_back(f"{caller} waits for it no more")
 
-    def _outcome(self, offered: Offered, call: wire.Call, job: Job) -> tuple[bool, bytes]:
+    def _run(self, offered: Offered, job: Job) -> tuple[bool, bytes]:
         try:
-            record = None
-            if not offered.row.repeatable:
-                caller = job.running.caller.node
-                record, fresh = self._journal.begin(caller, call.request_id, job.hash, f"{call.topic}.{call.method}")
-                if not fresh:
-                    return record.done.get()
-            good = True
-            try:
-                body = dispatch.run(offered, job.running, call.arguments, lax=call.lax)
-            except (Exception, gevent.Timeout) as failure:  # noqa: BLE001  (carried to the caller)
-                good, body = False, encode(wire_form(failure))
-            if record is not None:
-                self._journal.finish(record, good, body)
+            return True, dispatch.run(offered, job.running, job.call.arguments, lax=job.call.lax)
+        except (Exception, gevent.Timeout) as failure:  # noqa: BLE001  (carried to the caller)
+            return False, encode(wire_form(failure))
+
+    def _once(self, offered: Offered, job: Job) -> tuple[bool, bytes]:
+        """By the journal: run it, or repeat what was answered."""
+        call, caller = job.call, job.running.caller.node
+        try:
+            record, fresh = self._journal.begin(caller, call.request_id, _hash(call), f"{call.topic}.{call.method}")
+            if not fresh:
+                return record.done.get()
+            good, body = self._run(offered, job)
+            self._journal.finish(record, good, body)
             return good, body
         except Exception as error:  # noqa: BLE001  (the journal's own: Busy, other arguments, a full disk)
             return False, encode(wire_form(error))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import gevent
 import msgspec
 from gevent.event import AsyncResult
+from gevent.hub import Waiter
 
 from nova0 import trace
 from nova0.mesh import offers as dispatch
@@ -39,6 +40,7 @@ from nova0.mesh.surface import Role, Timeout
 SWEEP_S = 0.1  # how fine time-outs are
 MOST_OWED = 10_000  # acknowledgements kept for one node
 MOST_NAMED = 50_000  # ids given by the application of which we know whom we asked
+MOST_KNOWN = 1000  # pairs of topic and host whose members are remembered between calls
 DIAL_S = 4.0  # a call whose link does not come up within this was not started
 
 
@@ -68,6 +70,8 @@ class Calling:
         self._taken_back: dict[str, list[str]] = {}
         self._targets: dict[str, set[str]] = {}  # request id -> nodes, for ids given by the caller
         self._local: dict[str, list[_LocalReply]] = {}  # those at work here, the same
+        self._known_by: dict[tuple[str, str | None], list[Peer]] = {}
+        self._known_at = -1
         self._timer = gevent.get_hub().loop.timer(SWEEP_S, repeat=SWEEP_S)
         self._timer.start(self._sweep)
 
@@ -83,7 +87,7 @@ class Calling:
             stub.host,
             row.name,
             body,
-            patience=row.timeout,
+            row.timeout,
             total_s=stub.timeout_s,
             request_id=stub.request_id,
             context=stub.context,
@@ -93,26 +97,14 @@ class Calling:
         )
         return codec.unpack_result(answer)
 
-    def ask(self, topic: str, host: str | None, method: str, arguments: bytes, **how: Any) -> msgspec.Raw | bytes:
-        """As `_ask`, counted; each call is a span of its own of the trace it belongs to."""
-        how["context"] = trace.onward(how.get("context"))
-        tally, started = self._home.counts.asking(topic, method), time.monotonic()
-        try:
-            answer = self._ask(topic, host, method, arguments, **how)
-        except BaseException as error:
-            tally.failed(kind_of(error), time.monotonic() - started)
-            raise
-        tally.took(time.monotonic() - started)
-        return answer
-
-    def _ask(
+    def ask(
         self,
         topic: str,
         host: str | None,
         method: str,
         arguments: bytes,
-        *,
         patience: Timeout,
+        *,
         total_s: float | None = None,
         request_id: str | None = None,
         context: dict[str, Any] | None = None,
@@ -125,35 +117,38 @@ class Calling:
         lent: tuple[str, ...] = (),
     ) -> msgspec.Raw | bytes:
         """The encoded result. `node` names one process; else the topic, at `host` if given. `lax`, `plain` and
-        `lent` as in wire.Call."""
-        fits(arguments, f"{topic}.{method}")
-        total = patience.total_s if total_s is None else total_s
-        inherited = dispatch.time_left()
-        if inherited is not None and inherited < total:
-            total = inherited
-            if total <= 0:
-                raise CallTimeout(f"{topic}.{method}: not started, the call it is made for has no time left")
-        end = time.monotonic() + total
+        `lent` as in wire.Call. Counted; each call is a span of its own of the trace it belongs to."""
+        context = trace.onward(context)
+        tally, started = self._home.counts.asking(topic, method), time.monotonic()
         named = request_id is not None
         number = 0
-        if request_id is None:
-            number = self._made = self._made + 1
-            request_id = wire.made_id(self._start, number)
-        elif request_id.startswith("~") or len(request_id) > wire.MAX_REQUEST_ID:
-            raise BadArguments(f"a request id has at most {wire.MAX_REQUEST_ID} characters and does not begin with ~")
-        begun = self._begun(request_id) if named and once and host is None and node is None else None
-        tried: set[str] = set()
-        asked: set[str] = set()  # nodes that may have started it
+        asked: list[str] = []  # nodes that may have started it
         answered = False
         try:
+            fits(arguments, method)
+            total = patience.total_s if total_s is None else total_s
+            inherited = dispatch.time_left()
+            if inherited is not None and inherited < total:
+                total = inherited
+                if total <= 0:
+                    raise CallTimeout(f"{topic}.{method}: not started, the call it is made for has no time left")
+            end = started + total
+            if request_id is None:
+                number = self._made = self._made + 1
+                request_id = wire.made_id(self._start, number)
+            elif request_id.startswith("~") or len(request_id) > wire.MAX_REQUEST_ID:
+                raise BadArguments(
+                    f"a request id has at most {wire.MAX_REQUEST_ID} characters and does not begin with ~"
+                )
+            message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context, lax, plain, lent)
+            begun = self._begun(request_id) if named and once and host is None and node is None else None
+            tried: tuple[str, ...] = ()
+            now = started
             while True:
                 try:
                     target = self._choose(topic, host, begun or node, tried)
                 except Unreachable as gone:
                     raise _nobody_knows(begun, topic, method, gone) if begun else gone from None
-                raw = msgspec.Raw(arguments)
-                message = wire.Call(0, request_id, topic, method, raw, 0, context or {}, lax, plain, lent)
-                left = max(0.0, end - time.monotonic())
                 name = self._node if target is None else target.node
                 if named:
                     self._remember(request_id, name)
@@ -161,20 +156,24 @@ class Calling:
                     self._open[number] = name if host or node else ""
                 try:
                     if target is None:
-                        asked.add(name)
-                        good, answer = self._here(message, left, on_progress, plain)
+                        asked.append(name)
+                        good, answer = self._here(message, max(0.0, end - now), on_progress, plain)
                     else:
-                        silence_s = min(patience.silence_s, left)
-                        good, answer = self._there(target, message, silence_s, left, on_progress, asked)
+                        good, answer = self._there(target, message, patience.silence_s, now, end, on_progress, asked)
                 except CallTimeout:
                     raise CallTimeout(f"{name}: no answer to {topic}.{method} within the time allowed") from None
-                error = None if good else from_wire(answer)
+                if good:
+                    answered = True
+                    tally.took(time.monotonic() - started)
+                    return answer
+                error, now = from_wire(answer), time.monotonic()
                 if begun and isinstance(error, Unreachable):
                     raise _nobody_knows(begun, topic, method, error)
-                if isinstance(error, Busy | Unreachable) and not (begun or host or node) and time.monotonic() < end:
+                if isinstance(error, Busy | Unreachable) and not (begun or host or node) and now < end:
                     # it says itself that it has not started: another member may, under the same id
-                    tried.add(name)
-                    asked.discard(name)
+                    tried += (name,)
+                    if name in asked:
+                        asked.remove(name)
                     self._targets.get(request_id, set()).discard(name)
                     try:
                         self._choose(topic, host, node, tried)
@@ -182,13 +181,15 @@ class Calling:
                     except Unreachable:
                         raise error from None
                 answered = True
-                if error is not None:
-                    raise error
-                return answer
+                raise error
+        except BaseException as error:
+            tally.failed(kind_of(error), time.monotonic() - started)
+            raise
         finally:
-            if not named:
+            if not named and (acknowledge or not answered):
                 self._open.pop(number, None)
                 for name in asked:
+                    assert request_id is not None
                     if not answered:  # nobody can ask for it again: whoever works on it may leave off
                         self._take_back(name, request_id)
                     if acknowledge:
@@ -249,7 +250,7 @@ class Calling:
             self._targets.pop(next(iter(self._targets)))
         self._targets.setdefault(request_id, set()).add(node)
 
-    def _choose(self, topic: str, host: str | None, node: str | None, tried: set[str]) -> Peer | None:
+    def _choose(self, topic: str, host: str | None, node: str | None, tried: tuple[str, ...]) -> Peer | None:
         """The peer, or None for this node. Raises Unreachable."""
         home = self._home
         if node is not None:
@@ -267,11 +268,9 @@ class Calling:
             candidates: list[Peer | None] = [None]
         else:
             candidates = []
-        known = [
-            p
-            for p in home.roster.peers.values()
-            if (topic in p.card.topics or topic == dispatch.MESH) and host in (None, p.card.host)
-        ]
+        known = self._known(topic, host)
+        if len(known) == 1 and known[0].status is Status.UP and not candidates and not tried:
+            return known[0]
         candidates += [p for p in known if p.status is Status.UP and p.node not in tried]
         if candidates:
             random.shuffle(candidates)  # equals share the work evenly
@@ -290,18 +289,44 @@ class Calling:
             if node == gone.node or (host is not None and host == gone.card.host):
                 raise Unreachable(f"{node or host}: {gone.detail}")
 
+    def _known(self, topic: str, host: str | None) -> list[Peer]:
+        """Who answers to that; looked up anew when the roster has changed."""
+        roster = self._home.roster
+        if roster.version != self._known_at:
+            self._known_at = roster.version
+            self._known_by.clear()
+        known = self._known_by.get((topic, host))
+        if known is None:
+            if len(self._known_by) >= MOST_KNOWN:  # names may come from a person's command line
+                self._known_by.clear()
+            known = self._known_by[topic, host] = [
+                p
+                for p in roster.peers.values()
+                if (topic in p.card.topics or topic == dispatch.MESH) and host in (None, p.card.host)
+            ]
+        return known
+
     def _there(
-        self, peer: Peer, message: wire.Call, silence_s: float, total_s: float, on_progress: Any, asked: set[str]
+        self,
+        peer: Peer,
+        message: wire.Call,
+        silence_s: float,
+        now: float,
+        end: float,
+        on_progress: Any,
+        asked: list[str],
     ) -> tuple[bool, Any]:
         link = self._home.link(peer)
-        pending = Pending(message, silence_s, total_s, on_progress)
+        pending = Pending(message, Waiter(), on_progress, max(0.0, min(silence_s, end - now)), end, now, now)
         try:
             link.call(pending)
             good, body = pending.waiter.get()
         finally:
             link.forget(pending)
             if pending.sent:
-                asked.add(peer.node)
+                asked.append(peer.node)
+        if good:
+            return good, body
         if isinstance(body, MeshError):
             if isinstance(body, CallTimeout):
                 raise body

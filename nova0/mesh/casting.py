@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 import gevent
+import msgspec
 import zmq
 
 from nova0.mesh import offers as dispatch
@@ -34,6 +35,8 @@ from nova0.mesh.zap import RPC, dial_curve, limit, serve_curve, user_id
 from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
+TOGETHER = 64  # casts in one frame
+LARGE_BYTES = 64 << 10  # of arguments in one frame, or one cast that has more
 MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
 MOST_MARKS = 256
 IN_TURN = 8  # older marks in each beat
@@ -60,6 +63,11 @@ class Hearer(Protocol):
 
     def lost_casts(self, topic: str, publisher: str) -> None: ...
 
+    @property
+    def casts_watched(self) -> bool: ...
+
+    def roles(self) -> tuple[str, ...]: ...
+
     def cast_seen(self, topic: str, method: str, publisher: str, arguments: bytes) -> None: ...
 
 
@@ -82,20 +90,35 @@ class Mouth:
         self._socket.close(linger_ms)
 
 
+class Spoken(msgspec.Struct, eq=False):
+    """What this node casts on one topic."""
+
+    topic: str  # as on the wire
+    name: str  # of the agents it is for
+    for_us: bool  # with or without @host, this machine is meant
+    number: int = 0  # of the last cast
+    at: float = 0.0  # when that was
+    waiting: list[wire.Cast] = []  # the last of those, not sent yet
+    size: int = 0  # of their arguments
+
+
 class Casting:
     def __init__(self, home: Hearer, pub: zmq.Socket[bytes], ear: zmq.Socket[bytes] | None, boot: int) -> None:
         self._home, self._boot = home, boot
         self._node = home.settings.node
-        self._numbers: dict[str, tuple[int, float]] = {}  # topic -> (last number, when)
-        self._turn = 0
+        self._spoken: dict[str, Spoken] = {}  # by topic as on the wire
+        self._unsent: list[Spoken] = []
+        self._armed = self._busy = False
+        self._said = 0  # casts in this turn of the loop
+        self._turn = 0  # in telling old marks
         self._running = 0
         self._said_lost = 0.0
         self._hub = gevent.get_hub()
         self._pool = Pool(self._work)
-        self._pub = Driven(pub, self._subscription, traffic=home.counts.casts)
+        self._pub = Driven(pub, self._subscription, framed=True, traffic=home.counts.casts)
         self._lines = Lines()  # of the XPUB and the ear
         self._ear_socket = ear
-        self._ear = Driven(ear, self._overheard, traffic=home.counts.casts) if ear is not None else None
+        self._ear = Driven(ear, self._overheard, framed=True, traffic=home.counts.casts) if ear is not None else None
         self._subs: dict[str, Driven] = {}
         self._mouths: dict[str, Mouth] = {}
         self._wanted: set[str] = set()  # topics as on the wire
@@ -104,40 +127,88 @@ class Casting:
     # sending
 
     def cast(
-        self, topic: str, method: str, arguments: bytes, request_id: str, context: dict[str, Any], plain: bool = False
-    ) -> wire.Cast:
-        """Publish one cast; `topic` may be topic@host. Raises Busy for one topic too many."""
-        if topic not in self._numbers and len(self._numbers) >= MOST_TOPICS:
-            raise Busy(f"{self._node}: it casts on {MOST_TOPICS} topics already, none is added")
-        number = self.number(topic) + 1
-        self._numbers[topic] = (number, time.monotonic())
-        signal = wire.Cast(self._node, self._boot, number, method, wire.Raw(arguments), request_id, context, plain)
-        self.publish(topic, signal)
-        return signal
+        self, topic: str, method: str, body: bytes, request_id: str, context: dict[str, Any], plain: bool = False
+    ) -> None:
+        """Publish one cast, also to the agent here; `topic` may be topic@host. The first of a turn of the loop
+        leaves at once, unless the last turn had more than one; the others leave together. Raises Busy for one
+        topic too many."""
+        spoken = self._spoken.get(topic)
+        if spoken is None:
+            if len(self._spoken) >= MOST_TOPICS:
+                raise Busy(f"{self._node}: it casts on {MOST_TOPICS} topics already, none is added")
+            name, _, only = topic.partition("@")
+            spoken = self._spoken[topic] = Spoken(topic, name, only in ("", self._home.settings.host))
+        self._said += 1
+        spoken.number += 1
+        spoken.at = time.monotonic()
+        waiting = spoken.waiting
+        if not waiting:
+            self._unsent.append(spoken)
+        cast = wire.Cast(method, wire.Raw(body), request_id, context, plain)
+        waiting.append(cast)
+        spoken.size += len(body)
+        if len(waiting) >= TOGETHER or spoken.size >= LARGE_BYTES:
+            self._speak(spoken)
+        elif not self._armed and not self._busy:
+            self._speak(spoken)
+            self._arm()
+        elif not self._armed:
+            self._arm()
+        home = self._home
+        ours = spoken.for_us and spoken.name in home.offers.agents
+        if ours or home.casts_watched or topic in home.followers:
+            signal = wire.Casts(self._node, self._boot, spoken.number, [cast])
+            self.deliver(home.settings.host, home.roles(), topic, signal)
 
     def publish(self, topic: str, signal: wire.Signal) -> None:
-        body = wire.write_signal(topic, signal)
+        """After the casts said so far, whose numbers a beat tells."""
+        self.flush()
+        self._publish(wire.write_signal(topic, signal))
+
+    def flush(self) -> None:
+        for spoken in self._unsent[:]:
+            self._speak(spoken)
+
+    def _speak(self, spoken: Spoken) -> None:
+        casts, spoken.waiting, spoken.size = spoken.waiting, [], 0
+        self._unsent.remove(spoken)
+        first = spoken.number - len(casts) + 1
+        self._publish(wire.write_signal(spoken.topic, wire.Casts(self._node, self._boot, first, casts)))
+
+    def _publish(self, body: bytes) -> None:
         self._pub.publish(body)
         for mouth in self._mouths.values():
             mouth.publish(body)
 
+    def _arm(self) -> None:
+        self._armed = True
+        self._hub.loop.run_callback(self._turn_over)
+
+    def _turn_over(self) -> None:
+        self._armed, self._busy, self._said = False, self._said > 1, 0
+        if not self._pub.closed:
+            self.flush()
+
     def marks(self) -> dict[str, int]:
         """Of the topics cast on lately, and a few of the others in turn, so that a beat stays small."""
         oldest = time.monotonic() - MARK_S
-        recent = [(t, n) for t, (n, when) in self._numbers.items() if when > oldest][-MOST_MARKS:]
-        if self._turn >= len(self._numbers):
+        recent = [(s.topic, s.number) for s in self._spoken.values() if s.at > oldest][-MOST_MARKS:]
+        if self._turn >= len(self._spoken):
             self._turn = 0
-        others = [(t, n) for t, (n, _) in islice(self._numbers.items(), self._turn, self._turn + IN_TURN)]
+        others = [(s.topic, s.number) for s in islice(self._spoken.values(), self._turn, self._turn + IN_TURN)]
         self._turn += IN_TURN
         return dict(others + recent)
 
     def number(self, topic: str) -> int:
         """Of the last cast on it; 0 before the first."""
-        return self._numbers.get(topic, (0, 0.0))[0]
+        self.flush()
+        spoken = self._spoken.get(topic)
+        return spoken.number if spoken is not None else 0
 
     def sent(self) -> dict[str, int]:
         """Casts since the start, by topic (topic@host too): their numbers count them."""
-        return {topic: number for topic, (number, _) in self._numbers.items()}
+        self.flush()
+        return {spoken.topic: spoken.number for spoken in self._spoken.values()}
 
     @property
     def running(self) -> int:
@@ -161,7 +232,7 @@ class Casting:
         for topic in self._wanted:
             sub.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
         sub.connect(f"tcp://{bracket(card.address)}:{card.pub_port}")
-        self._subs[peer.node] = Driven(sub, lambda to, frame: self._take(peer, frame), traffic=home.counts.casts)
+        self._subs[peer.node] = Driven(sub, lambda to, body: self._take(peer, body), traffic=home.counts.casts)
         self._renewed(peer.node)
 
     def part(self, node: str) -> None:
@@ -197,6 +268,7 @@ class Casting:
             sub.touched()
 
     def close(self) -> None:
+        self.flush()
         for closing in (*self._subs.values(), *self._mouths.values(), self._pub, self._ear):
             if closing is not None:
                 closing.close(FAREWELL_MS)
@@ -226,25 +298,24 @@ class Casting:
 
     def _overheard(self, _: bytes, frame: zmq.Frame) -> None:
         """At the ear many speak; ZAP says which key, the roster whose it is."""
-        self._take(None, frame)
+        self._take(None, frame.bytes, frame)
 
-    def _take(self, peer: Peer | None, frame: zmq.Frame) -> None:
+    def _take(self, peer: Peer | None, body: bytes, frame: zmq.Frame | None = None) -> None:
         try:
-            topic, signal = wire.read_signal(frame.bytes)
+            topic, signal = wire.read_signal(body)
         except wire.BadFrame as error:
             LOG.debug("%s: not a signal: %s", self._node, error)
             return
-        if peer is None:
-            peer = self._home.roster.peers.get(signal.node)
-            user = user_id(frame)
+        if frame is not None:
+            peer, user = self._home.roster.peers.get(signal.node), user_id(frame)
             if peer is None or key_text(peer.card.key) != user:
                 if self._home.roster.certificate_of(user) is None:
                     self._lines.note(user, frame)
                     self._lines.cut(user)
                 return  # not greeted yet, put out, or somebody speaks in another's name
-        elif signal.node != peer.node:
+        if peer is None or signal.node != peer.node:
             return
-        if isinstance(signal, wire.Cast):
+        if isinstance(signal, wire.Casts):
             if signal.boot == peer.boot:
                 self._home.roster.heard(peer, signal.boot)
                 self._cast(peer, topic, signal)
@@ -253,16 +324,19 @@ class Casting:
                 self._compare(peer, signal)
             self._home.heard_chatter(peer, signal)
 
-    def _cast(self, peer: Peer, topic: str, signal: wire.Cast) -> None:
+    def _cast(self, peer: Peer, topic: str, signal: wire.Casts) -> None:
         if peer.certificate is not None and not has_topic(peer.certificate, topic):
             return  # a user's agent speaks on topics of users only
+        first, end = signal.number, signal.number + len(signal.casts) - 1
         last = peer.numbers.get(topic)
-        if last is not None and signal.number <= last:
+        if (last is not None and end <= last) or not signal.casts:
             return
-        peer.numbers[topic] = signal.number
-        if last is not None and signal.number > last + 1:
+        if last is not None and first <= last:
+            signal.casts, signal.number = signal.casts[last + 1 - first :], last + 1
+        peer.numbers[topic] = end
+        if last is not None and first > last + 1:
             self._home.lost_casts(topic, peer.node)
-        self.deliver(peer.node, peer.card.host, peer.roles, topic, signal, near=peer.near)
+        self.deliver(peer.card.host, peer.roles, topic, signal, near=peer.near)
 
     def greeted(self, peer: Peer, marks: dict[str, int]) -> None:
         """The way its casts come is new, and it says how far they are: what is missing was lost with the old
@@ -296,48 +370,61 @@ class Casting:
                     self._home.lost_casts(topic, peer.node)
 
     def deliver(
-        self, node: str, host: str, roles: tuple[str, ...], topic: str, signal: wire.Cast, near: str | None = None
+        self, host: str, roles: tuple[str, ...], topic: str, signal: wire.Casts, near: str | None = None
     ) -> None:
-        """Hand a cast to the agent here, if there is one. Also for this node's own casts. Hub or greenlet."""
-        self._home.cast_seen(topic, signal.method, node, bytes(signal.arguments))
+        """Hand casts to the agent here, if there is one. Also for this node's own casts. Hub or greenlet."""
+        home, node, casts = self._home, signal.node, signal.casts
+        if home.casts_watched:
+            for cast in casts:
+                home.cast_seen(topic, cast.method, node, bytes(cast.arguments))
         name, _, only = topic.partition("@")
-        settings = self._home.settings
-        certified = dispatch.roles_seen(
-            (str(Role.MEMBER),) if signal.plain else roles, host if near is None else near, settings.host
-        )
-        for follower in self._home.followers.get(topic, ()):
-            follower.heard(node, signal.boot, signal.number, certified, signal.method, bytes(signal.arguments))
-        if name not in self._home.offers.agents or only not in ("", settings.host):
+        settings = home.settings
+        near = host if near is None else near
+        certified = dispatch.roles_seen(roles, near, settings.host)
+        member = dispatch.roles_seen((str(Role.MEMBER),), near, settings.host)
+        for follower in home.followers.get(topic, ()):
+            for number, cast in enumerate(casts, signal.number):
+                allowed = member if cast.plain else certified
+                follower.heard(node, signal.boot, number, allowed, cast.method, bytes(cast.arguments))
+        if name not in home.offers.agents or only not in ("", settings.host):
             return
-        if self._running >= settings.casts_running:
+        room = settings.casts_running - self._running
+        if room < len(casts):
             if time.monotonic() - self._said_lost > 10:
                 self._said_lost = time.monotonic()
                 LOG.warning("%s: %d casts are at work; some on %s are lost", self._node, self._running, topic)
-            self._home.counts.casts_dropped += 1
-            self._home.lost_casts(topic, node)
-            return
-        caller = Caller(
-            node=node,
-            host=host,
-            roles=certified,
-            request_id=signal.request_id,
-            context=signal.context,
-        )
-        self._running += 1
+            home.counts.casts_dropped += len(casts) - room
+            home.lost_casts(topic, node)
+            casts = casts[:room]
+        caller, add = Caller(node=node, host=host, roles=certified, request_id=""), self._pool.add
+        usual = dispatch.Running(caller, _nobody)  # nothing takes a cast back, so all may share it
+        for cast in casts:
+            running = usual
+            if cast.request_id or cast.context or cast.plain:
+                seen = member if cast.plain else certified
+                about = Caller(node=node, host=host, roles=seen, request_id=cast.request_id, context=cast.context)
+                running = dispatch.Running(about, _nobody)
+            add(name, running, cast)
+        self._running += len(casts)
         if gevent.getcurrent() is self._hub:
-            self._pool.run(name, caller, signal)
+            self._pool.run_added()
         else:
-            self._hub.loop.run_callback(self._pool.run, name, caller, signal)
+            self._hub.loop.run_callback(self._pool.run_added)
 
-    def _work(self, topic: str, caller: Caller, signal: wire.Cast) -> None:
+    def _work(self, topic: str, running: dispatch.Running, cast: wire.Cast) -> None:
         try:
-            offered = self._home.offers.find(topic, signal.method, "cast")
-            dispatch.authorise(offered, caller, self._node)
-            dispatch.run(offered, dispatch.Running(caller, lambda value: None), signal.arguments)
+            offered = self._home.offers.find(topic, cast.method, "cast")
+            dispatch.authorise(offered, running.caller, self._node)
+            dispatch.hear(offered, running, cast.arguments)
         except Exception as error:  # noqa: BLE001  (nobody waits for a cast)
-            LOG.warning("%s: cast %s.%s from %s failed: %s", self._node, topic, signal.method, caller.node, error)
+            publisher = running.caller.node
+            LOG.warning("%s: cast %s.%s from %s failed: %s", self._node, topic, cast.method, publisher, error)
         finally:
             self._running -= 1
+
+
+def _nobody(progress: Any) -> None:
+    """Waits for a cast."""
 
 
 def sockets(home: Hearer, *, ear: bool) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes] | None]:

@@ -20,11 +20,12 @@ decode = msgspec.msgpack.Decoder().decode
 class MethodCodec:
     """Encodes and decodes for one `Method`; made once per surface and kept."""
 
-    __slots__ = ("_arguments", "_lax", "_names", "_result", "row")
+    __slots__ = ("_arguments", "_lax", "_names", "_optional", "_result", "row")
 
     def __init__(self, row: Method) -> None:
         self.row = row
         self._names = tuple(row.arguments)
+        self._optional = len(row.required) < len(row.arguments)
         # absent optional arguments stay UNSET, so that the callee's own default applies
         fields: list[Any] = [
             (name, kind) if name in row.required else (name, kind, msgspec.UNSET)
@@ -38,6 +39,8 @@ class MethodCodec:
     def pack_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """What the caller wrote, by name. Raises TypeError as a plain call of the method would."""
         names = self._names
+        if len(args) == len(names) and not kwargs:
+            return encode(dict(zip(names, args, strict=True)))
         if len(args) > len(names):
             raise TypeError(f"{self.row.name}() takes {len(names)} arguments but {len(args)} were given")
         if args:
@@ -65,7 +68,10 @@ class MethodCodec:
             shaped = (self._lax if lax else self._arguments).decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BadArguments(f"{self.row.name}: {error}", field=_field(str(error))) from None
-        return {name: value for name in self._names if (value := getattr(shaped, name)) is not msgspec.UNSET}
+        values = msgspec.structs.asdict(shaped)
+        if self._optional:
+            return {name: value for name, value in values.items() if value is not msgspec.UNSET}
+        return values
 
     def unpack_result(self, body: bytes | msgspec.Raw) -> Any:
         """The result in its declared type. Raises RemoteError where the answer is something else."""
@@ -102,10 +108,9 @@ def wire_form(error: BaseException) -> dict[str, Any]:
 
 def fits(body: bytes | msgspec.Raw, what: str, most: int = MOST_BYTES) -> None:
     """Raises BadArguments where `body` is more than one message may carry."""
-    if len(memoryview(body)) > most:
-        raise BadArguments(
-            f"{what}: {len(memoryview(body))} bytes, and {most} travel at most: larger things are streams"
-        )
+    size = len(body) if type(body) is bytes else len(memoryview(body))
+    if size > most:
+        raise BadArguments(f"{what}: {size} bytes, and {most} travel at most: larger things are streams")
 
 
 def _field(message: str) -> str:

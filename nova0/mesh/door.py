@@ -188,9 +188,9 @@ class Knock:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _heard(self, to: bytes, frame: zmq.Frame) -> None:
+    def _heard(self, to: bytes, body: bytes) -> None:
         try:
-            self._answer.set(_read_reply(frame.buffer)[0])
+            self._answer.set(_read_reply(body)[0])
         except (*wire.BROKEN, IndexError):
             self._answer.set_exception(JoinRefused(f"door {self.where} answers garbage"))
 

@@ -1,7 +1,8 @@
 """A plain ZeroMQ socket on the gevent loop: no green socket, no poller, no spawn per message.
 
-One `loop.io` watcher per socket; what is sent within one turn leaves as one frame per destination,
-the first at once. ZMQ_FD is edge-triggered, so EVENTS is read once after each draining.
+One `loop.io` watcher per socket. What is put while the socket is being read leaves when it has been
+read, else the first message of a turn leaves at once and the rest together. ZMQ_FD is edge-triggered
+and any use of the socket may swallow the edge, so EVENTS is what is asked, after every use.
 """
 
 from __future__ import annotations
@@ -14,20 +15,28 @@ from typing import Any
 import gevent
 import zmq
 from greenlet import getcurrent, greenlet
+from zmq.backend import Socket as Plain  # without the comforts that cost as much as the sending itself
 
 from nova0.mesh.errors import Busy
-from nova0.mesh.wire import MAX_FRAME_BYTES, encode
+from nova0.mesh.wire import encode
 from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
-BUDGET = 256  # messages per turn, then others run
+BUDGET = 256  # frames per turn, then others run
+TOGETHER = 16  # messages in one frame: while the peer works on these, we go on with the next
+LARGE_BYTES = 256 << 10  # a frame of several messages may be so large, else each goes alone
 FAREWELL_MS = 1000  # last words of a closing socket may wait so long for a busy machine
 RETRY_S = 0.005  # a ROUTER says "writable" while one of its peers is not: ask again by the clock
-Heard = Callable[[bytes, zmq.Frame], None]
+Heard = Callable[[bytes, Any], None]
+_send, _receive, _get = Plain.send, Plain.recv, Plain.get
+NOBLOCK, MORE, EVENTS, READABLE, WRITABLE = (  # plain numbers: an enum's `|` and `&` cost a microsecond
+    int(constant) for constant in (zmq.NOBLOCK, zmq.SNDMORE, zmq.EVENTS, zmq.POLLIN, zmq.POLLOUT)
+)
 
 
 class Driven:
-    """Owns one socket: `heard(routing id or b"", frame)` runs in the hub and must not block."""
+    """Owns one socket: `heard(routing id or b"", what came)` runs in the hub and must not block. What came is
+    bytes, or for a socket with `framed` a zmq.Frame, which knows who sent it and is not copied."""
 
     def __init__(
         self,
@@ -35,17 +44,19 @@ class Driven:
         heard: Heard,
         *,
         routed: bool = False,
+        framed: bool = False,
         queue: int = 4096,
         traffic: Traffic | None = None,
         budget: int = BUDGET,
     ) -> None:
         self.socket, self._heard, self._routed, self._queue = socket, heard, routed, queue
-        self._traffic = traffic or Traffic()
         self._budget = budget
+        self._framed = framed or routed
+        self._traffic = traffic or Traffic()
         self._loop = gevent.get_hub().loop
         self._turn: dict[bytes, list[Any]] = {}
         self._blocked: dict[bytes, deque[bytes]] = {}
-        self._armed = False
+        self._armed = self._reading = False
         self._retry: Any = None
         self.closed = False
         self._watcher = self._loop.io(socket.getsockopt(zmq.FD), 1)
@@ -56,18 +67,19 @@ class Driven:
         """Queue one message. Raises Busy when that destination does not keep up."""
         if self.closed:
             return
-        if not self._armed:  # first of this turn: no waiting
-            self._arm()
-            self._emit(to, encode((message,)))
-            return
+        if self._blocked and len(self._blocked.get(to, ())) >= self._queue:
+            raise Busy(f"{self._queue} messages wait for a peer that does not read them: ask again later")
         waiting = self._turn.get(to)
-        if waiting is None:
-            self._turn[to] = [message]
-        elif len(waiting) >= 512:
-            self._send_turn(to, self._turn.pop(to))
-            self._turn[to] = [message]
-        else:
+        if waiting is not None:
             waiting.append(message)
+            if len(waiting) >= TOGETHER:
+                del self._turn[to]
+                self._emit(to, waiting)
+        elif self._armed or self._reading:
+            self._turn[to] = [message]
+        else:  # first of this turn: no waiting
+            self._arm()
+            self._emit(to, (message,))
 
     def publish(self, body: bytes) -> None:
         """Send one ready frame, to whom it may concern; dropped where a subscriber is too slow."""
@@ -78,7 +90,7 @@ class Driven:
     def post(self, body: bytes, to: bytes = b"") -> None:
         """Send one ready frame to one peer. Never mixed with `put` on one socket: their order is not kept."""
         if not self.closed:
-            self._emit(to, body)
+            self._send_or_queue(to, body)
             self._arm()
 
     def drain(self) -> None:
@@ -101,10 +113,7 @@ class Driven:
     def flush(self) -> None:
         turn, self._turn = self._turn, {}
         for to, messages in turn.items():
-            try:
-                self._send_turn(to, messages)
-            except Busy as full:
-                LOG.warning("%s", full)
+            self._emit(to, messages)
 
     def close(self, linger_ms: int = 0) -> None:
         if not self.closed:
@@ -117,21 +126,17 @@ class Driven:
                 self._retry.close()
             self.socket.close(linger_ms)
 
-    def _send_turn(self, to: bytes, messages: list[Any]) -> None:
-        """In one frame, unless they are too large for one: the peer's libzmq would cut the connection."""
+    def _emit(self, to: bytes, messages: list[Any] | tuple[Any, ...]) -> None:
         body = encode(messages)
-        if len(body) <= MAX_FRAME_BYTES or len(messages) == 1:
-            self._emit(to, body)
+        if len(body) > LARGE_BYTES and len(messages) > 1:  # a frame has a bound, which one message keeps
+            for message in messages:
+                self._emit(to, (message,))
         else:
-            half = len(messages) // 2
-            self._send_turn(to, messages[:half])
-            self._send_turn(to, messages[half:])
+            self._send_or_queue(to, body)
 
-    def _emit(self, to: bytes, body: bytes) -> None:
+    def _send_or_queue(self, to: bytes, body: bytes) -> None:
         blocked = self._blocked.get(to)
         if blocked is not None:
-            if len(blocked) >= self._queue:
-                raise Busy(f"{len(blocked)} messages wait for a peer that does not read them: ask again later")
             blocked.append(body)
         elif not self._try(to, body):
             self._blocked[to] = deque((body,))
@@ -142,8 +147,8 @@ class Driven:
         """False: the peer's queue is full. A peer that is gone takes everything: its link is cut."""
         try:
             if self._routed:
-                self.socket.send(to, zmq.NOBLOCK | zmq.SNDMORE)
-            self.socket.send(body, zmq.NOBLOCK)
+                _send(self.socket, to, NOBLOCK | MORE)
+            _send(self.socket, body, NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -178,73 +183,90 @@ class Driven:
             self._loop.run_callback(self._wake)
 
     def _wake(self) -> None:
-        if not self.closed:
-            try:
-                self._turn_over()
-            except zmq.ContextTerminated:
-                self.close()
+        if self.closed:
+            return
+        self._armed, self._reading = False, True
+        try:
+            self._turn_over()
+        except zmq.ContextTerminated:
+            self.close()
+        finally:
+            self._reading = False
 
     def _turn_over(self) -> None:
-        self._armed = False
-        if self._turn:
-            self.flush()
+        socket, left = self.socket, self._budget
         while True:
+            if self._turn:
+                self.flush()
             if self._blocked:
                 self._send_blocked()
-            try:
-                for _ in range(self._budget):
-                    self._take_one()
-                    if self.closed:
-                        return
-                self._arm()
+            events: int = _get(socket, EVENTS)  # type: ignore[assignment]
+            if not events & READABLE:
+                if self._blocked and not self._routed and events & WRITABLE:
+                    continue
                 return
-            except zmq.Again:
-                pass
-            events = self.socket.getsockopt(zmq.EVENTS)
-            if not (events & zmq.POLLIN or (self._blocked and not self._routed and events & zmq.POLLOUT)):  # type: ignore
-                break
-        if self._turn:
-            self._arm()
+            while events & READABLE:
+                self._take_one()
+                if self.closed:
+                    return
+                left -= 1
+                if not left:
+                    self._arm()
+                    self.flush()
+                    return
+                events = _get(socket, EVENTS)  # type: ignore[assignment]
 
     def _take_one(self) -> None:
-        receive = self.socket.recv
-        to = b""
+        socket, to = self.socket, b""
         if self._routed:
-            to = receive(zmq.NOBLOCK)
-            frame: zmq.Frame = receive(0, copy=False)
-        else:
-            frame = receive(zmq.NOBLOCK, copy=False)
-        if frame.more:  # not of ours: one frame is the rule
-            while receive(0, copy=False).more:
+            to = _receive(socket, NOBLOCK)
+        came: Any = _receive(socket, NOBLOCK, not self._framed)
+        if self._routed and came.more:  # not of ours: one frame is the rule
+            while _receive(socket, NOBLOCK, False).more:  # type: ignore[union-attr]
                 pass
             return
         traffic = self._traffic
         traffic.frames_in += 1
-        traffic.bytes_in += len(frame)
+        traffic.bytes_in += len(came)
         try:
-            self._heard(to, frame)
+            self._heard(to, came)
         except Exception:  # one bad message never stops the socket
             LOG.exception("a message could not be handled")
 
 
 class Pool:
-    """Greenlets used again: a handler that does not block costs two switches and no spawn."""
+    """Greenlets used again: handlers that do not block cost no spawn, and one greenlet runs many."""
 
     def __init__(self, work: Callable[..., None]) -> None:
         self._work, self._idle, self._hub = work, [], gevent.get_hub()  # type: ignore[var-annotated]
+        self._waiting: deque[tuple[Any, ...]] = deque()
+
+    def add(self, *args: Any) -> None:
+        """To be run by the next `run_added`."""
+        self._waiting.append(args)
+
+    def run_added(self) -> None:
+        """Call in the hub; returns when each of them has ended or first blocked."""
+        while self._waiting:  # who blocks comes back here, and another goes on with the rest
+            if not self._idle:
+                greenlet(self._serve, self._hub).switch()
+            else:
+                self._idle.pop().switch()
 
     def run(self, *args: Any) -> None:
-        """Call in the hub; returns when the handler ends or first blocks."""
-        if not self._idle:
-            greenlet(self._serve, self._hub).switch()
-        self._idle.pop().switch(args)
+        self._waiting.append(args)
+        self.run_added()
 
     def _serve(self) -> None:
-        me, idle, hub = getcurrent(), self._idle, self._hub
-        while len(idle) < 256:
+        me, idle, hub, waiting = getcurrent(), self._idle, self._hub, self._waiting
+        while True:
+            while waiting:
+                args = waiting.popleft()
+                try:
+                    self._work(*args)
+                except BaseException:
+                    LOG.exception("a handler failed")
+            if len(idle) >= 256:
+                return
             idle.append(me)
-            args = hub.switch()
-            try:
-                self._work(*args)
-            except BaseException:
-                LOG.exception("a handler failed")
+            hub.switch()

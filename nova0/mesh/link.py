@@ -45,20 +45,17 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """One call of ours without an answer yet."""
 
-    __slots__ = ("deadline", "heard_at", "message", "on_progress", "sent", "silence_s", "started_at", "waiter")
-
-    def __init__(
-        self, message: wire.Call, silence_s: float, total_s: float, on_progress: Callable[[Any], None] | None
-    ) -> None:
-        now = time.monotonic()
-        self.message, self.on_progress, self.silence_s = message, on_progress, silence_s
-        self.started_at = self.heard_at = now
-        self.deadline = now + total_s
-        self.sent = False
-        self.waiter: Waiter = Waiter()
+    message: wire.Call
+    waiter: Waiter  # of (good, body)
+    on_progress: Callable[[Any], None] | None
+    silence_s: float
+    deadline: float
+    started_at: float
+    heard_at: float
+    sent: bool = False
 
     def end(self, good: bool, body: Any) -> None:
         """Hub only."""
@@ -202,7 +199,7 @@ class Link:
         self.pending[self._number] = pending
         if self.up:
             try:
-                self._send(pending)
+                self._send(pending, pending.started_at)
             except Busy:
                 del self.pending[self._number]
                 raise
@@ -212,8 +209,7 @@ class Link:
     def forget(self, pending: Pending) -> None:
         self.pending.pop(pending.message.id, None)
 
-    def _send(self, pending: Pending) -> None:
-        now = time.monotonic()
+    def _send(self, pending: Pending, now: float) -> None:
         pending.message.ms_left = max(0, int((pending.deadline - now) * 1000))
         assert self._driven is not None
         self._driven.put(pending.message)
@@ -284,7 +280,7 @@ class Link:
         self._been_up = True
         home.welcomed(peer, welcome)
         for pending in list(self.pending.values()):
-            self._send(pending)
+            self._send(pending, time.monotonic())
         for greeted in self.greeted:
             greeted()
 
@@ -323,9 +319,9 @@ class Link:
 
     # what comes over it (in the hub)
 
-    def _heard(self, _: bytes, frame: zmq.Frame) -> None:
+    def _heard(self, _: bytes, body: bytes) -> None:
         try:
-            messages = wire.read_frame(frame.buffer)
+            messages = wire.read_frame(body)
         except wire.BadFrame as error:
             LOG.warning("%s: not a frame: %s", self.peer.node, error)
             return
@@ -336,10 +332,10 @@ class Link:
 
     def _take(self, message: wire.Message) -> None:
         pending: Pending | None
-        if isinstance(message, wire.Answer):
+        if type(message) is wire.Answer:
             pending = self.pending.pop(message.id, None)
             if pending is not None:
-                pending.end(True, message.result)
+                pending.waiter.switch((True, message.result))
         elif isinstance(message, wire.Failure):
             pending = self.pending.pop(message.id, None)
             if pending is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -516,6 +515,10 @@ class Node:
         for heard in self._cast_heard:
             _shielded(heard, topic, method, publisher, arguments)
 
+    @property
+    def casts_watched(self) -> bool:
+        return bool(self._cast_heard)
+
     def seen(self) -> list[wire.Seen]:
         return [wire.Seen(self.card(), str(Status.UP), 0.0), *self.roster.seen()]
 
@@ -545,8 +548,7 @@ class Node:
         if not self._running:
             raise Unreachable(f"{self.node}: not started")
         fits(body, f"cast {topic}.{method}", casting.MOST_CAST_BYTES)
-        signal = self.casting.cast(topic, method, body, request_id or uuid.uuid4().hex, trace.onward(context), plain)
-        self.casting.deliver(self.node, self.host, self.roles(), topic, signal)
+        self.casting.cast(topic, method, body, request_id or "", trace.onward(context), plain)
 
     def _agree(self, peer: Peer, theirs: tuple[int, int]) -> None:
         """The protocol both speak. Raises Incompatible, which `nova0 agents` then shows."""

@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -42,26 +43,18 @@ NOT_OURS = (Busy, CallTimeout, Cancelled, OutcomeUnknown, Unreachable)  # said o
 MESH = "mesh"  # the topic every node answers by itself; not announced
 
 
-class Running:
+class Running(msgspec.Struct, eq=False):
     """The call the current greenlet works for. `deadline` is by the monotonic clock; the work for an id
     the application gave goes on after it, for it may be asked again."""
 
-    __slots__ = ("_bell", "_greenlet", "caller", "deadline", "may_be_ended", "named", "progress", "taken_back")
-
-    def __init__(
-        self,
-        caller: Caller,
-        progress: Callable[[Any], None],
-        deadline: float | None = None,
-        *,
-        named: bool = False,
-        may_be_ended: bool = False,
-    ) -> None:
-        self.caller, self.progress, self.deadline = caller, progress, deadline
-        self.named, self.may_be_ended = named, may_be_ended
-        self.taken_back = ""  # why nobody waits for it any more
-        self._bell: Event | None = None
-        self._greenlet: Any = None
+    caller: Caller
+    progress: Callable[[Any], None]
+    deadline: float | None = None
+    named: bool = False
+    may_be_ended: bool = False
+    taken_back: str = ""  # why nobody waits for it any more
+    _bell: Event | None = None
+    _greenlet: Any = None
 
     def overdue(self, now: float) -> bool:
         """Past its deadline, and nobody will ask for what becomes of it."""
@@ -90,7 +83,8 @@ class Running:
 
     def begin(self) -> None:
         """The method runs from here in this greenlet, until `over`. Raises Cancelled where it need not run."""
-        self.check()
+        if self.taken_back:
+            raise Cancelled(self.taken_back)
         self._greenlet = getcurrent()
 
     def over(self) -> None:
@@ -126,10 +120,11 @@ def time_left() -> float | None:
 class Offered:
     """One method of one agent, bound and ready; `tally` counts its runs."""
 
-    __slots__ = ("codec", "function", "row", "tally")
+    __slots__ = ("allow", "codec", "function", "row", "tally")
 
     def __init__(self, row: Method, function: Callable[..., Any], codec: MethodCodec) -> None:
         self.row, self.function, self.codec = row, function, codec
+        self.allow = frozenset(map(str, row.allow))
         self.tally = Tally()
 
 
@@ -205,9 +200,8 @@ class Offers:
 
 def authorise(offered: Offered, caller: Caller, here: str) -> None:
     """Raises NotAllowed unless one of the caller's certified roles is among the method's."""
-    allow = offered.row.allow
-    if not any(role in allow for role in caller.roles):
-        wanted = " or ".join(allow)
+    if offered.allow.isdisjoint(caller.roles):
+        wanted = " or ".join(offered.row.allow)
         raise NotAllowed(
             f"{here}: {caller.node} ({', '.join(caller.roles)}) may not call {offered.row.name}: needs role {wanted}"
         )
@@ -220,7 +214,8 @@ def lent(caller: Caller, roles: tuple[str, ...], certified: Iterable[str]) -> Ca
     return msgspec.structs.replace(caller, roles=tuple(role for role in roles if role in may))
 
 
-def roles_seen(roles: Iterable[str], caller_host: str, here_host: str) -> tuple[str, ...]:
+@lru_cache(4096)  # asked for every call, and the answers are few
+def roles_seen(roles: tuple[str, ...], caller_host: str, here_host: str) -> tuple[str, ...]:
     """Certified roles, completed by what follows from them: every node is a member, a neighbour
     process of the same machine is self."""
     seen = [str(role) for role in roles]
@@ -280,6 +275,23 @@ def _run(offered: Offered, running: Running, body: bytes | msgspec.Raw, lax: boo
     finally:
         log.request.reset(about)
         _running.reset(token)
+
+
+def hear(offered: Offered, running: Running, body: bytes | msgspec.Raw) -> None:
+    """As `run`, for a cast: nobody waits for a result. Raises what the method raises."""
+    started = monotonic()
+    token = _running.set(running)
+    about = log.request.set(running.caller.context) if running.caller.context else None
+    try:
+        offered.function(**offered.codec.unpack_arguments(body))
+    except BaseException as error:
+        offered.tally.failed(kind_of(error), monotonic() - started)
+        raise
+    finally:
+        if about is not None:
+            log.request.reset(about)
+        _running.reset(token)
+    offered.tally.took(monotonic() - started)
 
 
 def _tick(agent: Surface, name: str, seconds: float) -> None:

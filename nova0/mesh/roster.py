@@ -173,6 +173,7 @@ class Roster:
         elif peer.chain is None and (peer.card.key != card.key or not peer.listed):
             if listed or not peer.listed:
                 peer.card = card
+                self.version += 1
         elif peer.card.key == card.key and _newer(card, peer.card):
             if listed:  # a member said so; `boot` stays what the peer itself proved
                 peer.card = _allowed(card, peer.certificate)

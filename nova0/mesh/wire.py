@@ -6,6 +6,7 @@ at the end: an older reader ignores them, a newer one takes their default (docs/
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,6 +19,11 @@ MAX_FRAME_BYTES = 8 << 20  # libzmq cuts a peer that sends more; larger things a
 MAX_DOOR_BYTES = 4096  # at the door anybody may speak, so little
 MAX_MEMBERS = 4096  # cards taken from one message
 MAX_REQUEST_ID = 255
+
+
+@lru_cache(8192)  # asked for with every call
+def _host_of(node: str) -> str:
+    return node.partition("/")[0]
 
 
 class BadFrame(ValueError):
@@ -51,7 +57,7 @@ class Card(Struct, array_like=True, frozen=True):
 
     @property
     def host(self) -> str:
-        return self.node.partition("/")[0]
+        return _host_of(self.node)
 
     @property
     def process(self) -> str:
@@ -196,15 +202,21 @@ class Beat(Struct, array_like=True, tag=20):
     commit_mark: int = 0  # controllers: as in Hello
 
 
-class Cast(Struct, array_like=True, tag=21):
-    node: str
-    boot: int
-    number: int  # of this publisher and topic
+class Cast(Struct, array_like=True):
     method: str
     arguments: Raw
     request_id: str = ""
     context: dict[str, Any] = {}
     plain: bool = False  # as in Call
+
+
+class Casts(Struct, array_like=True, tag=21):
+    """Casts of one publisher on one topic, one after the other."""
+
+    node: str
+    boot: int
+    number: int  # of the first, among those of this publisher and topic
+    casts: list[Cast]
 
 
 class Left(Struct, array_like=True, tag=22):
@@ -219,7 +231,7 @@ class Told(Struct, array_like=True, tag=23):
     members: list[Seen]
 
 
-Signal = Beat | Cast | Left | Told
+Signal = Beat | Casts | Left | Told
 
 
 def common_protocol(mine: tuple[int, int], theirs: tuple[int, int]) -> int:

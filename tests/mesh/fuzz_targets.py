@@ -65,7 +65,7 @@ class Signal:
     def seeds(self):
         for signal in (
             wire.Beat("lab1/host", 7, 3, 1, 0, {"compute": 3}, card=CARD),
-            wire.Cast("lab1/host", 7, 1, "colour", wire.Raw(b"\x80"), "req"),
+            wire.Casts("lab1/host", 7, 1, [wire.Cast("colour", wire.Raw(b"\x80"), "req")] * 2),
             wire.Left("lab1/host", 7),
             wire.Told("lab1/host", [wire.Seen(CARD, "up", 0.5)]),
         ):

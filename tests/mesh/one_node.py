@@ -33,7 +33,7 @@ def act_as_protocol_1():
     old = w.Hello | w.Welcome | w.Refused | w.Call | w.Answer | w.Failure | w.Working | w.Progress
     old |= w.Acknowledge | w.Ping | w.Pong | w.Goodbye
     w._frame = Decoder(list[old]).decode
-    w._signal = Decoder(w.Beat | w.Cast | w.Left | w.Told).decode
+    w._signal = Decoder(w.Beat | w.Casts | w.Left | w.Told).decode
 
 
 def main():

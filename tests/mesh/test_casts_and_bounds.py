@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import gevent
 import pytest
 from cluster import Cluster
@@ -68,7 +66,7 @@ def test_a_hole_in_the_numbers_calls_on_gap(pair):
     gaps = []
     host.on_gap(lambda topic, publisher: gaps.append((topic, publisher)))
     main.stub(ListenAPI).note(1)
-    main.casting._numbers["listen"] = (main.casting._numbers["listen"][0] + 1, time.monotonic())  # one lost on the way
+    main.casting._spoken["listen"].number += 1  # one lost on the way
     main.stub(ListenAPI).note(3)
     until(lambda: gaps == [("listen", "lab0/controller")], 2)
     assert agent.heard == [1, 3]
@@ -79,8 +77,8 @@ def test_the_loss_of_the_last_cast_is_seen_by_the_next_beats(pair):
     main, host, _ = pair
     gaps = []
     host.on_gap(lambda topic, publisher: gaps.append((topic, publisher)))
-    number, when = main.casting._numbers["listen"]
-    main.casting._numbers["listen"] = (number + 1, when + 5)
+    main.casting._spoken["listen"].number += 1
+    main.casting._spoken["listen"].at += 5
     until(lambda: gaps == [("listen", "lab0/controller")], 3)
     gevent.sleep(1.5)
     assert len(gaps) == 1, "said once"

@@ -162,8 +162,10 @@ def test_a_lost_update_means_a_new_snapshot(two, monkeypatch, last):
     copy = two.copy()
     before = copy.snapshots
     with monkeypatch.context() as lossy:
-        lossy.setattr(two.main.casting, "publish", lambda topic, signal: None)
+        two.main.casting.flush()
+        lossy.setattr(two.main.casting, "_publish", lambda body: None)
         two.shelf.set("lost", 1)
+        two.main.casting.flush()
     if not last:
         two.shelf.set("after", 2)
     two.same(copy)
@@ -177,8 +179,10 @@ def test_a_new_connection_means_a_new_snapshot(two, monkeypatch):
     before = copy.snapshots
     link = two.host.roster.peers["lab0/controller"].link
     with monkeypatch.context() as lossy:
-        lossy.setattr(two.main.casting, "publish", lambda topic, signal: None)
+        two.main.casting.flush()
+        lossy.setattr(two.main.casting, "_publish", lambda body: None)
         two.shelf.set("while it was cut", 1)
+        two.main.casting.flush()
     monkeypatch.setattr(two.main.casting, "marks", dict)  # nothing else tells
     monkeypatch.setattr(two.main.casting, "sent", dict)
     link._broken("cut by the test", False)
@@ -228,7 +232,8 @@ def test_a_loss_of_long_ago_is_seen_when_the_way_is_new_and_by_and_by(two, monke
     for way in ("a new connection", "beats in turn"):
         gaps.clear()
         number = two.main.casting.number("shelf")
-        two.main.casting._numbers["shelf"] = (number + 1, 0.0)
+        two.main.casting._spoken["shelf"].number = number + 1
+        two.main.casting._spoken["shelf"].at = 0.0
         if way == "a new connection":
             two.host.roster.peers["lab0/controller"].link._broken("cut by the test", False)
         until(lambda: gaps == [("shelf", "lab0/controller")], 20, way)
@@ -237,7 +242,7 @@ def test_a_loss_of_long_ago_is_seen_when_the_way_is_new_and_by_and_by(two, monke
 @pytest.mark.design("B8")
 @only_nodes
 def test_a_node_casts_on_so_many_topics_and_no_more(two, monkeypatch):
-    monkeypatch.setattr("nova0.mesh.casting.MOST_TOPICS", len(two.main.casting._numbers))
+    monkeypatch.setattr("nova0.mesh.casting.MOST_TOPICS", len(two.main.casting._spoken))
     with pytest.raises(Busy, match="topics"):
         two.main.publish_cast("another", "put", b"\x80")
     two.main.publish_cast("shelf", "put", b"\x80")

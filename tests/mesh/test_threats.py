@@ -231,7 +231,8 @@ def test_a_member_cannot_beat_or_leave_in_anothers_name(lab):
     for number in range(1000, 1005):
         two.casting.publish(CHATTER, wire.Beat("lab1/host", one.boot, number, 0, 99))
         two.casting.publish(CHATTER, wire.Left("lab1/host", one.boot))
-        two.casting.publish("paint", wire.Cast("lab1/host", one.boot, number, "colour", wire.Raw(b"\x80")))
+        said = [wire.Cast("colour", wire.Raw(b"\x80"))]
+        two.casting.publish("paint", wire.Casts("lab1/host", one.boot, number, said))
     until(lambda: own(2000), 20, "what came before this was heard, too")
     for node in (lab.main, three):
         seen = node.roster.peers["lab1/host"]

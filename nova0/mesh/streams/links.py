@@ -224,7 +224,7 @@ class _Opening:
         prepare(socket, home.settings.handshake_s)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self._watch = Dialled(home.context, socket, self._cut)
-        self._driven = Driven(socket, self._heard, budget=READ_AT_ONCE, traffic=home.counts.streams)
+        self._driven = Driven(socket, self._heard, framed=True, budget=READ_AT_ONCE, traffic=home.counts.streams)
         socket.connect(f"tcp://{bracket(peer.card.address)}:{peer.card.stream_port}")
 
     def send_open(self, ticket: Ticket, home: Home) -> None:
