@@ -13,6 +13,7 @@ from oslo_config import cfg
 from nova0.config import CONF, declare
 from nova0.host.compute import adopt, delete, power_off, prepare, start
 from nova0.host.compute.machine import Machine
+from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.surface import every
 from nova0.objects.host import GuestInfo, HostState
 from nova0.objects.instance import Instance
@@ -76,6 +77,9 @@ class ComputeAgent(ComputeAPI):
 
     def host_state(self) -> HostState:
         return self.machine.resources.state()
+
+    def offer_image(self, image_id: str, digest: bytes, peer: str) -> Ticket:
+        return self.machine.images.offer(image_id, digest, peer)
 
     def console_log(self, uuid: str, most_bytes: int) -> bytes:
         return self.machine.driver.console_log(uuid, most_bytes)

@@ -249,7 +249,7 @@ class LocalBus:
     def _end(self, status: Status, detail: str) -> None:
         self.offers.stop_timers()
         for bus in self.net.buses.values():
-            if bus is not self:
+            if bus is not self and bus.streams.open:
                 bus.streams.cut(lambda stream: stream.peer == self.node, f"{self.node} is {status}: {detail}")
         self.streams.close()
         gevent.killall(list(self._in_flight), block=False)

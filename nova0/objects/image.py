@@ -1,4 +1,4 @@
-"""What a host needs to know of an image; the bytes come by `ImagesAPI.read`."""
+"""What a host needs to know of an image; the bytes come as `ImagesAPI.holders` says."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, str] = {}  # hw_*, img_*, kernel_id, ramdisk_id, os_* ...
     kernel: ImageRef | None = None  # resolved from properties kernel_id / ramdisk_id
     ramdisk: ImageRef | None = None
+
+
+class ImageHolders(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an image's bytes can be had. `digest`: of `mesh.streams.files`, over `size` bytes."""
+
+    size: int
+    digest: bytes
+    holders: list[str]  # hosts; the controller's own first

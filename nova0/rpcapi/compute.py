@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.surface import CONTROLLER, LONG, NORMAL, SELF, SHORT, Surface, call
 from nova0.objects.host import GuestInfo, HostState
 from nova0.objects.instance import Instance
@@ -64,6 +65,11 @@ class ComputeAPI(Surface):
     @call(timeout=SHORT, allow=(CONTROLLER, SELF), repeatable=True)
     def host_state(self) -> HostState:  # type: ignore[empty-body]
         """Capacity and nature, measured now."""
+
+    @call(timeout=LONG, allow=CONTROLLER, repeatable=True)
+    def offer_image(self, image_id: str, digest: bytes, peer: str) -> Ticket:  # type: ignore[empty-body]
+        """Leave for that node to fetch an image from this host, where it lies verified and with that digest.
+        Raises ImageUnusable where it does not."""
 
     @call(timeout=SHORT, allow=CONTROLLER, repeatable=True)
     def console_log(self, uuid: str, most_bytes: int) -> bytes:  # type: ignore[empty-body]

@@ -150,7 +150,7 @@ class Machine:
         self.records = Records(self.host, s.state_dir)
         self.records.open()
         cache = s.image_cache_dir or CONF.image_cache_dir or s.state_dir / "images" / "_base"
-        self.images = ImageCache(self.host, Path(cache), lambda: self.bus.stub(ImagesAPI))
+        self.images = ImageCache(self.bus, Path(cache), lambda: self.bus.stub(ImagesAPI))
         self.images.open()
 
     def _carrier(self) -> Carrier:

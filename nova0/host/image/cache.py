@@ -1,4 +1,5 @@
-"""Images on this host: fetched once in pieces, verified before first use, removed when long unused.
+"""Images on this host: fetched once, from whoever has them, verified before first use, offered to other hosts,
+removed when long unused.
 
 Knows files and the images agent; nothing of instances, disks or hypervisors may enter.
 """
@@ -13,24 +14,29 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.event import AsyncResult, Event
 
-from nova0.mesh.errors import Busy, CallTimeout, MeshError, Unreachable
+from nova0.mesh.bus import Bus
+from nova0.mesh.errors import Busy, CallTimeout, FileIncomplete, MeshError, Unreachable
+from nova0.mesh.streams.files import Files
+from nova0.mesh.streams.tickets import Ticket
 from nova0.native import offload
 from nova0.objects.errors import ImageUnusable, NoSpace
-from nova0.objects.image import ImageRef
-from nova0.rpcapi.images import PIECE, ImagesAPI
+from nova0.objects.image import ImageHolders, ImageRef
+from nova0.rpcapi.images import ImagesAPI
 
 LOG = logging.getLogger(__name__)
 GIB = 1024**3
 FORMATS = {"raw", "qcow2", "aki", "ari"}  # aki, ari: the field's names for a kernel and a ramdisk
-PATIENCE_S = 120.0  # with a controller that does not answer, since the last piece that came
+PATIENCE_S = 120.0  # with everybody it could come from, since the last bytes that came
 WATCH_S = 1.0  # who waits looks at least so often whether it is still wanted
-BETWEEN_S = 1.0  # between attempts for one piece
+BETWEEN_S = 1.0  # between attempts to ask the controller
+READ = 1 << 20  # bytes hashed at a time
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Progress = Callable[[int], None]  # percent
@@ -38,12 +44,13 @@ Progress = Callable[[int], None]  # percent
 
 class ImageCache:
     """`directory` holds <image id> (verified) and <image id>.part (coming in). `images` gives the stub to
-    ask; `patience_s` bounds how long a silent controller is asked again."""
+    ask; `patience_s` bounds how long it is asked again while nothing comes."""
 
     def __init__(
-        self, host: str, directory: Path, images: Callable[[], ImagesAPI], patience_s: float = PATIENCE_S
+        self, bus: Bus, directory: Path, images: Callable[[], ImagesAPI], patience_s: float = PATIENCE_S
     ) -> None:
-        self.host, self.directory, self._images, self._patience_s = host, directory, images, patience_s
+        self.host, self.directory, self._images, self._patience_s = bus.host, directory, images, patience_s
+        self._files = Files(bus)
         self._coming: dict[str, _Download] = {}
 
     def open(self) -> None:
@@ -56,7 +63,7 @@ class ImageCache:
         self._check_name_and_format(image)
         path = self.directory / image.id
         if path.exists() and path.stat().st_size == image.size:
-            os.utime(path)  # its age counts from here
+            _touch(path)  # its age counts from here
             progress(100)
             return path
         coming = self._coming.get(image.id)
@@ -70,6 +77,17 @@ class ImageCache:
         progress(100)
         return path
 
+    def offer(self, image_id: str, digest: bytes, peer: str) -> Ticket:
+        """Leave for node `peer` to fetch an image that is here. Raises ImageUnusable where it is not, or another."""
+        path = self.directory / image_id
+        if not _SAFE.fullmatch(image_id) or path.suffix == ".part" or not path.exists():
+            raise ImageUnusable(f"{self.host}: image {image_id} is not here")
+        _touch(path)  # not removed while others want it
+        offer = self._files.offer(path, peer=peer)
+        if offer.digest != digest:
+            raise ImageUnusable(f"{self.host}: image {image_id} is another one here")
+        return offer.ticket
+
     def age(self, used: set[str], unused_s: float) -> list[str]:
         """Remove images (and leftovers of downloads) that nobody uses and that were not asked for within
         `unused_s`; returns what was removed."""
@@ -78,7 +96,7 @@ class ImageCache:
             image_id = path.name.removesuffix(".part")
             idle = image_id not in self._coming and (path.suffix == ".part" or image_id not in used)
             try:
-                if idle and time.time() - path.stat().st_mtime > unused_s:
+                if idle and time.time() - max(path.stat().st_atime, path.stat().st_mtime) > unused_s:
                     path.unlink()
                     removed.append(path.name)
             except OSError as error:
@@ -113,52 +131,52 @@ class ImageCache:
 
     def _download(self, image: ImageRef, path: Path, coming: _Download) -> None:
         part = path.with_name(path.name + ".part")
-        have = part.stat().st_size if part.exists() else 0
-        if have > image.size:
-            part.unlink()
-            have = 0
-        resumed = have > 0
+        have = min(part.stat().st_blocks * 512, image.size) if part.exists() else 0
         self._check_space(image, have)
-        images, digest = self._images(), hashlib.sha512()
-        if have:
-            offload(_hash_file, part, digest)
-        with open(part, "ab") as file:
-            while have < image.size:
-                piece = self._piece(images, image, have)
-                offload(_append, file, piece, digest)
-                have += len(piece)
-                coming.tell(100 * have // image.size)
-            offload(_flush, file)
-        if digest.hexdigest() != image.sha512.lower():
-            part.unlink()
-            if resumed:  # what an earlier run left may itself be the damage (a power cut)
-                return self._download(image, path, coming)
+        held = self._holders(image)
+        if held.size != image.size:
             raise ImageUnusable(
-                f"{self.host}: image {image.name} ({image.id}) arrived with another checksum than it was stored "
-                "with: upload it again; the bad copy is removed here"
+                f"{self.host}: image {image.name}: its file on the controller has {held.size} bytes, not "
+                f"{image.size}: it is damaged: upload it again"
             )
-        self._check_content(image, part)
-        os.replace(part, path)
 
-    def _piece(self, images: ImagesAPI, image: ImageRef, offset: int) -> bytes:
+        def tell(done: int, size: int) -> None:
+            coming.tell(100 * done // size if size else 100)
+
+        def check(part: Path) -> None:
+            digest = hashlib.sha512()
+            offload(_hash_file, part, digest)
+            if digest.hexdigest() != image.sha512.lower():
+                part.unlink()
+                raise ImageUnusable(
+                    f"{self.host}: image {image.name} ({image.id}) arrived with another checksum than it was stored "
+                    "with: upload it again; the bad copy is removed here"
+                )
+            self._check_content(image, part)
+
+        sources = {holder: partial(self._images().ticket, image.id, holder) for holder in held.holders}
+        try:
+            self._files.fetch(
+                path, image.size, held.digest, sources, on_progress=tell, check=check, patience_s=self._patience_s
+            )
+        except FileIncomplete as error:
+            done = error.data.get("done", 0)
+            raise ImageUnusable(
+                f"{self.host}: image {image.name}: stopped after {done} of {image.size} bytes: {error}; "
+                "what came is kept and continued at the next attempt"
+            ) from error
+
+    def _holders(self, image: ImageRef) -> ImageHolders:
         give_up = time.monotonic() + self._patience_s
         while True:
             try:
-                piece = images.read(image.id, offset, min(PIECE, image.size - offset))
+                return self._images().holders(image.id)
             except (Unreachable, CallTimeout, Busy) as error:
                 if time.monotonic() >= give_up:
                     raise ImageUnusable(
-                        f"{self.host}: image {image.name}: stopped after {offset} of {image.size} bytes: {error}; "
-                        "what came is kept and continued at the next attempt"
+                        f"{self.host}: image {image.name}: nobody says where it is: {error}: ask again later"
                     ) from error
                 gevent.sleep(BETWEEN_S)
-                continue
-            if not piece or len(piece) > image.size - offset:
-                raise ImageUnusable(
-                    f"{self.host}: image {image.name}: asked for bytes from {offset} of {image.size}, got "
-                    f"{len(piece)}: its file on the controller is damaged: upload it again"
-                )
-            return piece
 
     def _check_space(self, image: ImageRef, have: int) -> None:
         if shutil.disk_usage(self.directory).free < image.size - have:
@@ -199,17 +217,12 @@ class _Download:
             self.moved.clear()
 
 
+def _touch(path: Path) -> None:
+    """Used now. The time of its content stays: what is known of that stays known."""
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
 def _hash_file(path: Path, digest: Any) -> None:
     with open(path, "rb") as file:
-        while block := file.read(PIECE):
+        while block := file.read(READ):
             digest.update(block)
-
-
-def _append(file: Any, piece: bytes, digest: Any) -> None:
-    file.write(piece)
-    digest.update(piece)
-
-
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())

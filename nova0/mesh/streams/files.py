@@ -66,7 +66,7 @@ class Files:
     ) -> FileOffer:
         """Leave for `peer` to fetch the file as it is now. The first time it is hashed (a second for each GB or
         so, in a thread). Raises OSError, Busy."""
-        known = self._contents(path)
+        known = self.contents(path)
 
         def serve(stream: Stream) -> None:
             _serve(stream, path, known)
@@ -110,7 +110,8 @@ class Files:
         finally:
             os.close(descriptor)
 
-    def _contents(self, path: Path) -> Contents:
+    def contents(self, path: Path) -> Contents:
+        """Size and hashes of a file as it is now; hashed if need be. Raises OSError."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
             status = os.fstat(descriptor)

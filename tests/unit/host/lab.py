@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 
 from nova0.host.compute.machine import Machine, Settings
 from nova0.mesh.local import LocalBus, LocalNet
+from nova0.mesh.streams.contents import BLOCK, Contents
+from nova0.mesh.streams.stream import Stream
+from nova0.mesh.streams.tickets import Ticket
 from nova0.objects.errors import LeaveRefused
 from nova0.objects.flavor import Flavor
 from nova0.objects.host import GuestInfo, HostState
-from nova0.objects.image import ImageRef
+from nova0.objects.image import ImageHolders, ImageRef
 from nova0.objects.instance import Instance, Keypair
 from nova0.objects.network import NetworkView, Port
 from nova0.rpcapi.compute import ComputeAPI
@@ -65,9 +69,10 @@ class FakeConductor(ConductorAPI):
 
 
 class FakeImages(ImagesAPI):
-    """Images held in memory; `before` runs ahead of each piece and may raise."""
+    """Images held in memory, `bus` carries them; `before` runs ahead of each piece and may raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: LocalBus | None = None) -> None:
+        self.bus = bus
         self.held: dict[str, bytes] = {}
         self.offsets: list[int] = []
         self.before = lambda offset: None
@@ -86,10 +91,28 @@ class FakeImages(ImagesAPI):
     def stat(self, image_id: str) -> ImageRef:
         return self.add(image_id, self.held[image_id])
 
-    def read(self, image_id: str, offset: int, length: int) -> bytes:
-        self.before(offset)
-        self.offsets.append(offset)
-        return self.held[image_id][offset : offset + length]
+    def holders(self, image_id: str) -> ImageHolders:
+        known = self._contents(image_id)
+        return ImageHolders(size=known.size, digest=known.digest, holders=["ctl"])
+
+    def ticket(self, image_id: str, holder: str) -> Ticket:
+        known, body = self._contents(image_id), self.held[image_id]
+
+        def serve(stream: Stream) -> None:
+            head = msgspec.msgpack.encode(known)
+            stream.send(len(head).to_bytes(4, "big") + head)
+            while number := stream.recv():
+                offset = int.from_bytes(number, "big") * known.block
+                self.before(offset)
+                self.offsets.append(offset)
+                stream.send(body[offset : offset + known.block])
+
+        return self.bus.offer_stream("file", serve)
+
+    def _contents(self, image_id: str) -> Contents:
+        body = self.held[image_id]
+        pieces = [body[start : start + BLOCK] for start in range(0, len(body), BLOCK)]
+        return Contents(len(body), BLOCK, b"".join(hashlib.sha256(piece).digest() for piece in pieces))
 
 
 class Lab:
@@ -103,6 +126,7 @@ class Lab:
 
     def controller_up(self) -> LocalBus:
         self.controller = self.net.bus("ctl", "controller", roles=("controller",))
+        self.images.bus = self.controller
         self.controller.offer(self.conductor)
         self.controller.offer(self.images)
         self.controller.start()

@@ -13,23 +13,42 @@ from gevent.event import Event
 
 from nova0.host.image import cache as cache_module
 from nova0.host.image.cache import ImageCache
-from nova0.mesh.errors import Unreachable
+from nova0.mesh.errors import StreamRefused, Unreachable
+from nova0.mesh.local import LocalNet
+from nova0.mesh.streams import contents
+from nova0.mesh.streams import files as files_module
 from nova0.objects.errors import ImageUnusable, NoSpace, Stale
-from nova0.rpcapi.images import PIECE
+from nova0.rpcapi.images import ImagesAPI
 from tests.unit.host.lab import FakeImages, a_view, an_instance
 
+PIECE = contents.BLOCK
 BODY = os.urandom(2 * PIECE + 12345)
 
 
 @pytest.fixture
-def images():
-    return FakeImages()
+def net():
+    made = LocalNet(timers=False)
+    yield made
+    for bus in made.buses.values():
+        bus.stop()
 
 
 @pytest.fixture
-def cache(tmp_path, images, monkeypatch):
+def images(net):
+    bus = net.bus("ctl", "controller", ("controller",))
+    made = FakeImages(bus)
+    bus.offer(made)
+    bus.start()
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path, net, images, monkeypatch):
     monkeypatch.setattr(cache_module, "BETWEEN_S", 0.01)
-    made = ImageCache("lab1", tmp_path / "_base", lambda: images, patience_s=0.1)
+    monkeypatch.setattr(files_module, "PAUSE_S", (0.01, 0.05))
+    bus = net.bus("lab1")
+    bus.start()
+    made = ImageCache(bus, tmp_path / "_base", lambda: bus.stub(ImagesAPI), patience_s=20)
     made.open()
     return made
 
@@ -79,7 +98,7 @@ def test_a_broken_download_is_continued_where_it_stopped(cache, images):
         if offset >= PIECE:
             raise Unreachable("ctl: no link")
 
-    images.before = gone
+    images.before, cache._patience_s = gone, 0.3
     with pytest.raises(ImageUnusable, match=f"stopped after {PIECE} of {len(BODY)} bytes"):
         cache.fetch(image)
     images.before = lambda offset: None
@@ -111,15 +130,37 @@ def test_another_checksum_makes_it_unusable_and_leaves_nothing(cache, images):
 def test_all_who_wait_learn_of_the_failure(cache, images):
     image = images.add("i1", BODY)
     images.held["i1"] = BODY[:PIECE]
-    images.before = lambda offset: gevent.sleep(0.01)
     jobs = [gevent.spawn(cache.fetch, image) for _ in range(3)]
     gevent.joinall(jobs)
     assert all(isinstance(job.exception, ImageUnusable) for job in jobs)
 
 
-def test_a_damaged_leftover_is_fetched_again_from_the_start(cache, images):
-    (cache.directory / "i1.part").write_bytes(b"\0" * PIECE)
+def test_only_the_damage_of_a_leftover_is_fetched_again(cache, images):
+    (cache.directory / "i1.part").write_bytes(b"x" * PIECE + BODY[PIECE : 2 * PIECE])
     assert cache.fetch(images.add("i1", BODY)).read_bytes() == BODY
+    assert images.offsets == [0, 2 * PIECE]
+
+
+def test_what_is_here_is_offered_to_the_node_named_and_nothing_else(cache, images, net):
+    image = images.add("i1", BODY)
+    digest = images.holders("i1").digest
+    with pytest.raises(ImageUnusable, match="image i1 is not here"):
+        cache.offer("i1", digest, "lab2/host")
+    cache.fetch(image)
+    with pytest.raises(ImageUnusable, match="another one"):
+        cache.offer("i1", b"of another", "lab2/host")
+    for name in ("../_base/i1", "i1.part", "i2"):
+        with pytest.raises(ImageUnusable, match="is not here"):
+            cache.offer(name, digest, "lab2/host")
+    other, stranger = net.bus("lab2"), net.bus("lab3")
+    for bus in (other, stranger):
+        bus.start()
+    ticket = cache.offer("i1", digest, "lab2/host")
+    with pytest.raises(StreamRefused):
+        stranger.open_stream(ticket)
+    path = cache.directory.parent / "theirs"
+    files_module.Files(other).fetch(path, image.size, digest, {"lab1": lambda: ticket})
+    assert path.read_bytes() == BODY
 
 
 def test_too_little_space_is_said_before_anything_is_fetched(cache, images, monkeypatch):
@@ -132,10 +173,10 @@ def test_too_little_space_is_said_before_anything_is_fetched(cache, images, monk
 
 
 def test_a_disk_that_fills_meanwhile_is_no_space_too(cache, images, monkeypatch):
-    def full(file, piece, digest):
+    def full(descriptor, body, start):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module, "_append", full)
+    monkeypatch.setattr(contents.os, "pwrite", full)
     with pytest.raises(NoSpace, match="image_cache_dir"):
         cache.fetch(images.add("i1", BODY))
 

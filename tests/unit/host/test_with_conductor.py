@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
+import msgspec
 import pytest
+from nova0.agents.images import ImagesAgent
 
 from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.image.books import ref, register_file
 from nova0.host.compute.machine import Machine, Settings
+from nova0.mesh.errors import NotAllowed, Unreachable
 from nova0.objects.states import PowerState, VmState
+from nova0.rpcapi.conductor import ConductorAPI
+from nova0.rpcapi.images import ImagesAPI
 from tests.unit.conductor.conftest import Cloud
 
 
@@ -96,3 +104,36 @@ def test_a_server_its_host_cannot_start_ends_in_error_and_leaves_nothing(cloud):
     row = cloud.settled(uuid)
     assert row.vm_state == VmState.ERROR
     cloud.until(lambda: not any(bad.guests.inventory().values()))
+
+
+@pytest.mark.covers("S272")
+def test_an_image_comes_from_a_host_that_has_it_and_only_for_who_may_have_it(cloud, tmp_path, option):
+    """The second host's bytes come from the first: the controller only says who, proves them, and gives leave."""
+    option("fetch_images", True, group="fake")
+    agent = ImagesAgent(cloud.controller)
+    cloud.bus.offer(agent)
+    body = os.urandom(3_000_000)
+    (tmp_path / "body").write_bytes(body)
+    image_id = register_file(cloud.store, tmp_path, name="tiny", path=tmp_path / "body", disk_format="raw")
+    image = msgspec.to_builtins(cloud.store.read(lambda: ref(image_id)))
+    machines = {name: cloud.machine(name) for name in ("lab1", "lab2")}
+    for name in ("lab1", "lab2"):
+        machines[name].bus.stub(ConductorAPI).report(machines[name].resources.state())
+    first = cloud.settled(cloud.boot(image=image))
+    assert first.vm_state == VmState.ACTIVE, first.fault
+    other = machines["lab2" if first.host == "lab1" else "lab1"]
+    with pytest.raises(NotAllowed):
+        other.bus.stub(ImagesAPI).ticket(image_id, first.host)
+
+    given = []
+    plain = machines[first.host].images.offer
+    machines[first.host].images.offer = lambda *asked: given.append(asked) or plain(*asked)
+
+    def away(*args, **more):
+        raise Unreachable("ctl: its own copy is not to be had")
+
+    agent.files.offer = away
+    second = cloud.settled(cloud.boot(image=image), 30)
+    assert (second.vm_state, second.host) == (VmState.ACTIVE, other.host), second.fault
+    assert (other.images.directory / image_id).read_bytes() == body
+    assert {(asked[0], asked[2]) for asked in given} == {(image_id, other.bus.node)}
