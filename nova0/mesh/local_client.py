@@ -1,7 +1,7 @@
 """The command line's side of the local socket. Standard library and msgspec only: quick to import,
 works with gevent's patches or without.
 
-    with connect("/run/nova0/mesh.sock") as client:
+    with connect() as client:
         for member in client.members(): ...
 """
 
@@ -21,17 +21,21 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def default_path(state_dir: str | None = None) -> str:
-    """Where a node listens for its machine's users: root's /run/nova0/mesh.sock, else in $XDG_RUNTIME_DIR."""
-    if state_dir is not None:
-        return os.path.join(state_dir, "mesh.sock")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime}/nova0/mesh.sock" if os.geteuid() and runtime else "/run/nova0/mesh.sock"
+def default_path() -> str:
+    """Where the node that `nova0 up` started listens for this machine's users: under $NOVA0_STATE_PATH where that
+    is set, else under this user's state or root's."""
+    said = os.environ.get("NOVA0_STATE_PATH")
+    mine = os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "nova0")
+    roots = "/var/lib/nova0"
+    places = [said] if said else [roots] if os.geteuid() == 0 else [mine, roots]
+    paths = [f"{place}/run/mesh-{process}.sock" for place in places for process in ("host", "controller")]
+    return next((path for path in paths if os.path.exists(path)), paths[0])
 
 
-def connect(path: str, timeout_s: float = 5.0) -> LocalClient:
-    """Raises Unreachable, with the remedy, when no node listens there or it is not ours to use."""
-    return LocalClient(path, timeout_s)
+def connect(path: str | None = None, timeout_s: float = 5.0) -> LocalClient:
+    """`path`: by default that of this machine's node. Raises Unreachable, with the remedy, when no node listens
+    there or it is not ours to use."""
+    return LocalClient(default_path() if path is None else path, timeout_s)
 
 
 class LocalClient:

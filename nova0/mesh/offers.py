@@ -250,6 +250,8 @@ def _run(offered: Offered, running: Running, body: bytes | msgspec.Raw, lax: boo
     caller = running.caller
     token = _running.set(running)
     about = log.request.set(caller.context or None)
+    if not offered.row.repeatable:
+        LOG.debug("%s asked by %s", offered.row.name, caller.node)
     try:
         try:
             running.begin()
