@@ -223,6 +223,27 @@ def test_a_snapshot_is_asked_for_until_there_is_one(two):
     two.same(two.copy(fetch))
 
 
+@pytest.mark.slow
+@pytest.mark.design("N9")
+def test_a_publisher_that_restarts_and_says_nothing_is_followed(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        two = Two(cluster)
+        copy = two.copy()
+        two.shelf.set("before", 1)
+        two.same(copy)
+        two.main.stop()
+        again = type(two.main)(two.main.settings)
+        cluster.nodes.append(again)
+        shelf = Shelf(again)
+        shelf.held = {"after": 2}
+        again.offer(shelf)
+        again.start()
+        until(lambda: copy.held == {"after": 2}, 30)
+    finally:
+        cluster.close()
+
+
 @pytest.mark.design("K5", "K6")
 @only_nodes
 def test_a_loss_of_long_ago_is_seen_when_the_way_is_new_and_by_and_by(two, monkeypatch):

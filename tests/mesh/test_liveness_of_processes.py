@@ -130,7 +130,6 @@ def test_a_crash_around_the_answer_runs_nothing_twice(lab, point, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.design("C16")
 def test_a_call_that_waits_for_a_dead_peer_ends(lab):
     lab1 = lab.process(lab.member("lab1")).ready()
     until(lambda: status(lab.main, "lab1/host") == Status.UP, 3)

@@ -318,6 +318,7 @@ def test_a_flood_of_unknown_keys_is_refused_and_members_go_on(lab, caplog):
     )
 
 
+@pytest.mark.design("B15")
 def test_one_address_holds_only_so_many_connections_at_the_door(lab):
     card = lab.main.card()
     held = [socket.create_connection(("127.0.0.1", card.door_port)) for _ in range(door.PER_ADDRESS + 40)]
