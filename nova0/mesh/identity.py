@@ -58,6 +58,14 @@ class Identity:
                 self.state_dir / "node.cert", msgspec.msgpack.encode(msgspec.structs.replace(on_disk, signers=signed))
             )
 
+    def adopt_signers(self, signed: Signed) -> bool:
+        """A set that the root signed; True if it is newer than the one known. Raises JoinRefused."""
+        newest = read_signers(signed, self.cluster)
+        if newest.cluster != self.cluster or newest.generation <= self.signers.generation:
+            return False
+        self._renew(newest, signed)
+        return True
+
     def take(self, fresh: Identity) -> None:
         """Go on with what is on disk now: another key, certificate or signer set. Never an older set."""
         self.pair, self.certificate = fresh.pair, fresh.certificate

@@ -232,6 +232,8 @@ class Link:
                 if isinstance(error, Incompatible) and (self.fatal is None or str(self.fatal) != str(error)):
                     LOG.error("%s refuses us: %s", self.peer.node, error.message)
                 self.fatal = error if isinstance(error, Incompatible) else None
+                if isinstance(error, JoinRefused):  # a proof does not hold any more: show and see the present ones
+                    self._locked_out = True
                 if isinstance(error, PutOut):
                     self._home.told_put_out(self.peer, error)
             except zmq.ZMQError as error:

@@ -13,6 +13,7 @@ import os
 import socket as sockets
 import struct
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, PutOut, Unreachable
 from nova0.mesh.local_client import MAX_BYTES
 from nova0.mesh.orders import Orders
+from nova0.mesh.rotation import Rotation
 from nova0.mesh.tombstones import as_rows
 
 if TYPE_CHECKING:
@@ -152,7 +154,11 @@ class LocalSocket:
         """What changes the cluster or this machine's place in it; members of the group may not."""
         if uid not in (0, os.geteuid()):
             raise NotAllowed(f"{self._node.node}: {order} is for root and the user nova0 runs as: use sudo")
-        orders = {"adopt": Orders(self._node).adopt, "rekey": self._node.rekeying.order}
+        orders: dict[str, Callable[..., Any]] = {
+            "adopt": Orders(self._node).adopt,
+            "rekey": self._node.rekeying.order,
+            "signers": Rotation(self._node).order,
+        }
         if order not in orders:
             raise BadArguments(f"no order {order!r} here", field="order")
         LOG.warning("uid %d (pid %d) orders %s", uid, pid, order)

@@ -12,6 +12,7 @@ from nova0.mesh.bus import Member
 from nova0.mesh.certificate import Certificate, Chain
 from nova0.mesh.counts import Totals
 from nova0.mesh.errors import BadArguments, NotAllowed
+from nova0.mesh.rotation import Rotation
 from nova0.mesh.stores import StoreClaim
 from nova0.mesh.surface import CONTROLLER, HOST, MEMBER, SHORT, Surface, call
 from nova0.mesh.wire import Card, Seen, Signed
@@ -92,6 +93,16 @@ class MeshAPI(Surface):
         """Of a controller: put out the key of an earlier certificate of the caller's machine."""
         ...
 
+    @call(allow=CONTROLLER, timeout=SHORT, repeatable=True)
+    def reissued(self, chain: Chain) -> None:
+        """The callee's own certificate, made anew by another signer."""
+        ...
+
+    @call(allow=CONTROLLER, timeout=SHORT, repeatable=True)
+    def signers(self, signed: Signed) -> None:
+        """Which signers count from now on, signed by the root."""
+        ...
+
 
 class MeshAgent(MeshAPI):
     def __init__(self, node: Node) -> None:
@@ -135,6 +146,12 @@ class MeshAgent(MeshAPI):
 
     def retire(self, old: Signed) -> None:
         rekeying.retire(self._node, self._certificate(), old)
+
+    def reissued(self, chain: Chain) -> None:
+        Rotation(self._node).reissued(chain)
+
+    def signers(self, signed: Signed) -> None:
+        Rotation(self._node).take(signed)
 
     def _caller(self) -> Peer:
         peer = self._node.roster.peers.get(self._node.caller().node)

@@ -118,14 +118,20 @@ class Rekeying:
             except (OSError, MeshError) as error:
                 LOG.warning("%s: what is on disk is not taken up: %s", self._node.node, error)
 
+    def noticed(self) -> None:
+        """What is on disk now, this process wrote."""
+        self._stamp = self._look()
+
     def follow(self) -> bool:
         """Take up key and certificate as they are on disk. True if the key is another."""
         node = self._node
         fresh = identity.load(self._folder)
         self._stamp = self._look()
-        old = node.identity.certificate
+        old, before = node.identity.certificate, node.identity.chain.certificate
         node.identity.take(fresh)
         if fresh.certificate.key == old.key:
+            if node.identity.chain.certificate != before:  # another signer's: who is linked need not ask for it
+                gevent.spawn(self._tell)
             return False
         node.pair = fresh.pair
         node.roster.own(fresh.certificate)

@@ -254,6 +254,18 @@ class Roster:
             if same and other.serial >= certificate.serial:
                 raise JoinRefused(f"{certificate.host}: another key holds that name; put the old one out first")
 
+    def doubt_signers(self) -> list[bytes]:
+        """Forget the proofs that a dropped signer made. The keys that must be proved anew."""
+        signers = self._identity.signers.signers
+        own = self._identity.certificate.key
+        found = [k for k, c in self._chains.items() if k != own and machine_of(c).signer not in signers]
+        for key in found:
+            del self._keys[key], self._chains[key]
+        for peer in self.peers.values():
+            if peer.card.key in found:
+                peer.chain = None
+        return found
+
     def not_put_out(self, chain: Chain) -> None:
         """Raises PutOut, with the tombstone, for a chain that one covers."""
         tombstone = self.tombstones.of(chain)

@@ -11,6 +11,7 @@ import logging
 import time
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from nova0.mesh import keys
@@ -132,6 +133,13 @@ class Stores:
         self.adoption = sign(signer, KIND, record)
         keys.write_public(self._adoption_path, msgspec.msgpack.encode(self.adoption))
         return self.adoption
+
+    def renew(self, signer: Ed25519PrivateKey) -> None:
+        """Sign anew what an earlier signer said."""
+        if self.adoption is not None:
+            record = msgspec.msgpack.decode(self.adoption.body, type=Adoption)
+            self.adoption = sign(signer, KIND, msgspec.structs.replace(record, signer=keys.public_of(signer)))
+            keys.write_public(self._adoption_path, msgspec.msgpack.encode(self.adoption))
 
     @staticmethod
     def epoch_of(signed: Signed | None) -> int:

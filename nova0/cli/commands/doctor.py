@@ -1,6 +1,6 @@
 """Look whether this machine can do its part, and say what to do where it can't.
 
-KVM, rights on libvirt, bridges and br_netfilter, multicast, free ports, disk, memory, clock, packages.
+KVM, rights on libvirt, bridges and br_netfilter, multicast, free ports, disk, memory, clock, packages, keys.
 Changes nothing. Exit code 1 when something keeps servers from running here.
 
 Example:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nova0.cli import processes, role, settings
-    from nova0.cli.checks import BLOCKS, Look, kvm, links, packages, room
+    from nova0.cli.checks import BLOCKS, Look, kvm, links, membership, packages, room
     from nova0.cli.output import show_json, show_table
 
     conf = settings.load(args)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         running=processes.holder(state_path, "up") is not None,
         fake=args.fake or conf.compute_driver == "fake" or options.get("NOVA0_COMPUTE_DRIVER") == "fake",
     )
-    findings = [finding for subject in (kvm, packages, links, room) for finding in subject.check(look)]
+    findings = [finding for subject in (kvm, packages, links, room, membership) for finding in subject.check(look)]
     if args.json:
         show_json([asdict(finding) for finding in findings])
     else:

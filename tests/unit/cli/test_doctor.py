@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nova0.cli.checks import BLOCKS, OK, WARNING, Look, links, packages, room
+from nova0.cli.checks import BLOCKS, OK, WARNING, Look, links, membership, packages, room
 from nova0.cli.main import main
+from nova0.mesh.identity import create_cluster
 
 
 def of(findings, subject):
@@ -23,6 +24,16 @@ def test_every_fault_has_a_remedy(tmp_path):
     for finding in findings:
         assert finding.level in (OK, WARNING, BLOCKS)
         assert finding.level == OK or finding.remedy, finding
+
+
+def test_a_root_key_on_the_machine_is_advised_against(tmp_path):
+    look = Look(tmp_path)
+    assert membership.check(look) == []
+    create_cluster(tmp_path / "mesh", "lab1")
+    advised = of(membership.check(look), "root key")
+    assert advised.level == WARNING and "shred" in advised.remedy
+    (tmp_path / "mesh" / "root.key").unlink()
+    assert of(membership.check(look), "root key").level == OK
 
 
 def test_missing_programs_block_and_name_their_package(tmp_path):
