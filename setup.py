@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "large": ["numpy>=1.26"],
+        "plot": ["matplotlib>=3.7"],
         "libvirt": ["libvirt-python>=9"],
         "test": [
             "pytest>=8",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -82,7 +83,11 @@ class Cloud:
                     self._endpoints.setdefault(service["type"], endpoint["url"].rstrip("/"))
 
     def endpoint(self, service: str) -> str:
-        """Base URL of `service` ("compute", "image", "network", "identity"), as the catalogue has it."""
+        """Base URL of `service` ("compute", "image", "network", "identity"), as the catalogue has it; "nova0" is
+        what nova0 offers beside them."""
+        if service == "nova0":
+            compute = urlsplit(self.endpoint("compute"))
+            return f"{compute.scheme}://{compute.netloc}/nova0/v1"
         try:
             url = self._endpoints[service]
         except KeyError:

@@ -54,6 +54,7 @@ class Controller:
             store=store,
             hosts=self.lives,
             guests=Guests(self),
+            placement=self.scheduler,
             state_dir=state_dir,
             public_url=public_url,
         )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nova0.controller.db.store import Store
+
+if TYPE_CHECKING:
+    from nova0.controller.scheduler.request import Request
+    from nova0.controller.scheduler.selection import Trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,13 @@ class Mesh(Protocol):
         """nova0.metrics.Family in plain values, of that agent's node or this one."""
 
 
+class Placement(Protocol):
+    """What the scheduler would do."""
+
+    def explain(self, request: Request) -> Trace:
+        """What every filter leaves and every weigher gives; nothing is placed. Raises NotSupported."""
+
+
 @dataclass(kw_only=True)
 class Services:
     store: Store
@@ -88,4 +99,5 @@ class Services:
     public_url: str  # http://127.0.0.1:8774, as clients reach the API
     region: str = "nova0"
     mesh: Mesh | None = None  # None: no node in this process
+    placement: Placement | None = None
     extras: dict[str, Any] = field(default_factory=dict)

@@ -45,8 +45,8 @@ class Wanted:
     description: str | None = None
     key_name: str | None = None
     zone: str | None = None
-    host: str | None = None  # admins only
-    node: str | None = None
+    forced_host: str | None = None  # admins only: skips the scheduler's filters
+    wanted_host: str | None = None  # admins only: does not
     networks: Any = None  # "auto" | "none" | [{uuid|port|fixed_ip|tag}] | None
     security_groups: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
@@ -107,7 +107,8 @@ def boot(context: RequestContext, wanted: Wanted) -> list[InstanceRow]:
             task_state=TaskState.SCHEDULING,
             requested_zone=wanted.zone,
             availability_zone=wanted.zone,
-            forced_host=wanted.host,
+            forced_host=wanted.forced_host,
+            wanted_host=wanted.wanted_host,
             flavor=msgspec.to_builtins(flavor),
             image=msgspec.to_builtins(image),
             key_name=key.name if key else None,
@@ -172,7 +173,7 @@ def _keypair(context: RequestContext, wanted: Wanted) -> KeypairRow | None:
 def _check_place(wanted: Wanted) -> None:
     if wanted.zone is not None and not zones.exists(wanted.zone):
         raise BadRequest(f"The requested availability zone is not available: {wanted.zone}")
-    host = wanted.host or wanted.node
+    host = wanted.forced_host or wanted.wanted_host
     if host is not None and HostRow.get_or_none(HostRow.host == host) is None:
         raise BadRequest(f"Compute host {host} could not be found.")
 

@@ -64,7 +64,8 @@ class InstanceRow(Table):
     node = CharField(null=True)
     availability_zone = CharField(null=True)
     requested_zone = CharField(null=True)
-    forced_host = CharField(null=True)
+    forced_host = CharField(null=True)  # zone:host, which skips the filters
+    wanted_host = CharField(null=True)  # the host asked for; the filters have their say
     flavor = JsonField()
     image = JsonField(null=True)  # None: booted from a volume
     key_name = CharField(null=True)

@@ -45,12 +45,23 @@ def dispatch(driver: Driver, method: str, request: Any, *, topic: str = "compute
 
 
 def forced(request: Request, hosts: list[HostView]) -> list[str] | None:
-    """The host an admin named with zone:host, which skips every policy. Raises NoValidHost where there is none."""
+    """The host an admin named with zone:host, which skips every policy; what the claim would refuse is refused
+    here. Raises NoValidHost where there is none."""
     if request.forced_host is None:
         return None
-    if not any(host.host == request.forced_host for host in hosts):
+    host = next((host for host in hosts if host.host == request.forced_host), None)
+    if host is None:
         raise NoValidHost(f"No valid host was found. There is no host {request.forced_host}")
-    return [request.forced_host]
+    takes = request.takes
+    room = (host.free_vcpus >= takes.vcpus, host.free_memory_mb >= takes.memory_mb, host.free_disk_gb >= takes.disk_gb)
+    if not all(room) or any(host.free(name) < number for name, number in takes.resources.items()):
+        raise NoValidHost(
+            f"No valid host was found. {host.host} was forced and has no room: {host.free_vcpus:g} vCPUs, "
+            f"{host.free_memory_mb:g} MiB and {host.free_disk_gb:g} GiB are free"
+        )
+    if not host.enabled:
+        raise NoValidHost(f"No valid host was found. {host.host} was forced and is disabled")
+    return [host.host]
 
 
 def none_up(topic: str) -> NoValidHost:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from nova0.controller.db.compute_tables import ClaimRow, InstanceRow, ServerGroupRow
+from nova0.controller.scheduler.hints import as_list
 from nova0.controller.scheduler.host_view import PCI, Taken
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
@@ -55,9 +56,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             image=msgspec.convert(row.image, ImageRef) if row.image else None,
             zone=row.requested_zone,
             forced_host=row.forced_host,
+            wanted_host=row.wanted_host,
             tried=tried,
             hints=row.scheduler_hints or {},
-            group=_group(row),
+            group=group_of(row.uuid, row.scheduler_hints or {}),
         )
 
     @property
@@ -108,12 +110,13 @@ def pci_devices(flavor: Flavor) -> dict[str, int]:
     return found
 
 
-def _group(row: InstanceRow) -> Group | None:
-    asked = (row.scheduler_hints or {}).get("group")
-    found = ServerGroupRow.get_or_none(ServerGroupRow.uuid == str(asked)) if asked else None
+def group_of(uuid: str, hints: dict[str, Any]) -> Group | None:
+    """The server group a hint names, with where its other members are. Inside a store closure."""
+    asked = "".join(as_list(hints.get("group"))[:1])
+    found = ServerGroupRow.get_or_none(ServerGroupRow.uuid == asked) if asked else None
     if found is None:
         return None
-    others = [member for member in found.members if member != row.uuid]
+    others = [member for member in found.members if member != uuid]
     claims = ClaimRow.select(ClaimRow.host).where(ClaimRow.instance_uuid.in_(others))
     return Group(
         policy=found.policy,

@@ -234,6 +234,18 @@ def test_a_host_that_is_up_is_not_fenced(lab):
     assert "no host nowhere" in lab.run("fence", "nowhere", code=1).stderr
 
 
+@pytest.mark.covers("S128")
+def test_schedule_explain_says_why_a_server_goes_where_it_goes(lab):
+    shown = lab.json("schedule", "explain", "--flavor", "m1.micro", "--image", "tiny")
+    assert len(shown["order"]) == 1 and "RAMWeigher" in shown["order"][0]["weights"]
+    table = lab.run("schedule", "explain", "--flavor", "m1.micro").stdout
+    assert "ComputeFilter" in table and shown["order"][0]["host"] in table
+    nowhere = lab.run("schedule", "explain", "--flavor", "m1.micro", "--zone", "mars", code=1).stdout
+    assert "AvailabilityZoneFilter" in nowhere and "No valid host" in nowhere
+    assert "name a server, or --flavor" in lab.run("schedule", "explain", code=1).stderr
+    assert "KEY=VALUE" in lab.run("schedule", "explain", "--flavor", "m1.micro", "--hint", "x", code=1).stderr
+
+
 def test_a_typo_in_one_name_deletes_no_other(lab):
     lab.run("launch", "tiny", "kept")
     lab.run("rm", "kept", "tpyo", code=1)

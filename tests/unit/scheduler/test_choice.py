@@ -58,7 +58,7 @@ def test_a_subset_draws_among_the_best_only(option, hosts):
     assert drawn == {"h0", "h1", "h2"}
 
 
-@pytest.mark.covers("S159", "S086")
+@pytest.mark.covers("S159")
 def test_the_book_keeps_what_was_placed_while_the_store_does_not_have_it_yet():
     views = [host("h1"), host("h2")]
     kept = book(views)

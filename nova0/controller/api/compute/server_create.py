@@ -45,7 +45,7 @@ def create_servers(request: Request) -> Answer:
 def _wanted(request: Request) -> Wanted:
     body = request.body["server"]
     at_least, at_most = _counts(body)
-    zone, host, node = _place(request, body)
+    zone, forced_host, wanted_host = _place(request, body)
     if body.get("personality"):
         raise BadRequest("personality: nova0 puts no files into guests; use user_data or a config drive instead.")
     if body.get("trusted_image_certificates"):
@@ -71,8 +71,8 @@ def _wanted(request: Request) -> Wanted:
         at_most=at_most,
         key_name=body.get("key_name"),
         zone=zone,
-        host=host,
-        node=node,
+        forced_host=forced_host,
+        wanted_host=wanted_host,
         networks=_networks(request, networks),
         security_groups=tuple(group["name"] for group in body.get("security_groups") or []),
         metadata=body.get("metadata") or {},
@@ -99,7 +99,8 @@ def _counts(body: dict[str, Any]) -> tuple[int, int]:
 
 
 def _place(request: Request, body: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-    """(zone, host, node) from `zone:host:node` or, from 2.74, `host` and `hypervisor_hostname`."""
+    """(zone, forced host, wanted host) from `zone:host:node`, which skips the scheduler's filters, or, from 2.74,
+    `host` and `hypervisor_hostname`, which do not."""
     text = body.get("availability_zone")
     host, node = body.get("host"), body.get("hypervisor_hostname")
     if (host or node) and not request.context.is_admin:
@@ -107,7 +108,7 @@ def _place(request: Request, body: dict[str, Any]) -> tuple[str | None, str | No
             "Policy doesn't allow compute:servers:create:requested_destination to be performed: only admins name hosts."
         )
     if not text or ":" not in text:
-        return text, host or node, node
+        return text, None, host or node
     if host or node:
         raise BadRequest("Destination host cannot be given by availability_zone and by host at once.")
     zone, *rest = text.split(":")
@@ -116,7 +117,7 @@ def _place(request: Request, body: dict[str, Any]) -> tuple[str | None, str | No
     if not request.context.is_admin:
         raise Forbidden("Policy doesn't allow os_compute_api:servers:create:forced_host to be performed.")
     named = [part or None for part in rest] + [None]
-    return zone or None, named[0] or named[1], named[1]
+    return zone or None, named[0] or named[1], None
 
 
 def _networks(request: Request, networks: Any) -> Any:

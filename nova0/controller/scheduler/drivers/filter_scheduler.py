@@ -6,7 +6,7 @@ from typing import Any
 
 from nova0.config import CONF
 from nova0.controller.scheduler import selection
-from nova0.controller.scheduler.driver import Driver, World
+from nova0.controller.scheduler.driver import Driver, World, forced
 from nova0.controller.scheduler.filter import Filter
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.loading import built_in, by_path, load, short
@@ -39,12 +39,12 @@ class FilterScheduler(Driver):
         if topic != "compute" or not isinstance(request, Request):
             raise NoValidHost(f"{type(self).__name__} places servers only: set volume_scheduler_driver for {topic}")
         book, trace = self.world.book, Trace()
+        if request.forced_host and (named := forced(request, book.views())):
+            return named
         columns = book.columns(at_least=MANY)
-        if columns is None or request.forced_host:
-            hosts = self._candidates(book.views(), request)
-            left = hosts if request.forced_host else self.filter_hosts(hosts, request, trace, named=False)
-            names = [host.host for host in left]
-            best = names if request.forced_host else self.order(left, request, count)
+        if columns is None:
+            left = self.filter_hosts(self._candidates(book.views(), request), request, trace, named=False)
+            best = self.order(left, request, count)
         else:
             chosen = columns.named([request.wanted_host]) if request.wanted_host else columns.all()
             if request.tried:
@@ -78,13 +78,9 @@ class FilterScheduler(Driver):
         return trace
 
     def _candidates(self, views: list[HostView], request: Request) -> list[HostView]:
-        if request.forced_host:
-            found = [view for view in views if view.host == request.forced_host]
-            if not found:
-                raise NoValidHost(f"No valid host was found. There is no host {request.forced_host}")
-            return found
-        if request.wanted_host:
-            views = [view for view in views if view.host == request.wanted_host]
+        wanted = request.forced_host or request.wanted_host
+        if wanted:
+            views = [view for view in views if view.host == wanted]
         return [view for view in views if view.host not in request.tried]
 
 

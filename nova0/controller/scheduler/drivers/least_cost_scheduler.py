@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from nova0.config import CONF
-from nova0.controller.scheduler.drivers.filter_scheduler import FilterScheduler
+from nova0.controller.scheduler.driver import forced
+from nova0.controller.scheduler.drivers.filter_scheduler import FilterScheduler, no_valid_host
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.loading import short
 from nova0.controller.scheduler.request import Request
+from nova0.controller.scheduler.selection import Trace
 
 CostFunction = Callable[[HostView, Request], float]
 
@@ -62,13 +64,10 @@ class LeastCostScheduler(FilterScheduler):
         return list(views)
 
     def schedule(self, request: Any, *, topic: str, method: str, count: int) -> list[str]:
-        from nova0.controller.scheduler.drivers.filter_scheduler import no_valid_host
-        from nova0.controller.scheduler.selection import Trace
-
+        if named := forced(request, self.world.book.views()):
+            return named
         trace = Trace()
         left = self._candidates(self.world.book.views(), request)
-        if request.forced_host:
-            return [host.host for host in left]
         left = self.filter_hosts(left, request, trace, named=False)
         if not left:
             raise no_valid_host(request, trace)
