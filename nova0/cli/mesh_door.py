@@ -38,9 +38,25 @@ def local_node(args: argparse.Namespace, processes: tuple[str, ...] = PROCESSES)
         with client:
             yield client
         return
+    _not_put_out(state_paths[0])
     looked = " and ".join(str(place / "run") for place in state_paths)
     nobody = f"no agent of nova0 runs here ({looked}): `nova0 up` or `nova0 join TOKEN`"
     raise Failure(refused[0] if refused else nobody)
+
+
+def _not_put_out(state_path: Path) -> None:
+    """A machine that was put out starts no more: say why. Raises Failure."""
+    from nova0.mesh import identity
+    from nova0.mesh.errors import PutOut
+    from nova0.mesh.roster import refuse_if_out
+
+    try:
+        if identity.is_member(state_path / "mesh"):
+            refuse_if_out(identity.load(state_path / "mesh"))
+    except PutOut as out:
+        raise Failure(out.message) from None
+    except OSError:
+        return  # another user's: then this is not for us to say
 
 
 def arguments(words: list[str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from nova0.mesh.journal import Journal
 from nova0.mesh.keys import CurvePair, key_bytes, key_text
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offered, Offers
+from nova0.mesh.operators import Operators
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster
 from nova0.mesh.settings import MeshSettings
@@ -46,6 +47,7 @@ class Greeter(Protocol):
     pair: CurvePair
     roster: Roster
     offers: Offers
+    operators: Operators
     counts: Counts
 
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome | wire.Stones]: ...
@@ -291,6 +293,8 @@ class Answering:
         now = time.monotonic()
         try:
             offered = self._home.offers.find(call.topic, call.method, "call")
+            if call.proof:
+                caller = self._home.operators.admit(caller, call)
             dispatch.authorise(offered, caller, self._here)
             if len(call.request_id) > wire.MAX_REQUEST_ID:
                 raise BadArguments(f"{self._here}: a request id has at most {wire.MAX_REQUEST_ID} characters")

@@ -43,21 +43,7 @@ class Asking:
         lent: tuple[str, ...] = (),
     ) -> Any:
         """The result in plain values. Text is taken for numbers where the method wants those."""
-        node = None
-        if self.is_node(agent):
-            node = agent
-            rows = decode(self._mesh("describe", agent))
-            topics = sorted({row["agent"] for row in rows if row["method"] == method and row["kind"] == "call"})
-            if len(topics) != 1:
-                raise BadArguments(
-                    f"{agent} has {len(topics)} agents with a method {method!r}: {', '.join(topics) or 'none'}; "
-                    "name the agent as topic@host",
-                    field="agent",
-                )
-            topic, host = topics[0], None
-        else:
-            topic, _, at = agent.partition("@")
-            host = at or None
+        topic, host, node = self._addressed(agent, method)
         body = self._node.calling.ask(
             topic,
             host,
@@ -73,6 +59,46 @@ class Asking:
             lent=lent,
         )
         return decode(body)
+
+    def challenge(self, agent: str, method: str) -> dict[str, Any]:
+        """Where a call with an operator's authority will go, and what that node wants signed: node, topic,
+        challenge."""
+        topic, host, node = self._addressed(agent, method)
+        target = self._node.calling.target(topic, host, node)
+        return {"node": target, "topic": topic, "challenge": decode(self._mesh("challenge", target))}
+
+    def call_proven(
+        self, node: str, topic: str, method: str, body: bytes, request_id: str, proof: bytes, timeout_s: float
+    ) -> Any:
+        """A call with an operator's proof. Its id stays with the callee for a day, so that nobody has it run twice."""
+        answer = self._node.calling.ask(
+            topic,
+            None,
+            method,
+            body,
+            patience=Timeout("asked", SILENCE_S, timeout_s),
+            request_id=request_id,
+            node=node,
+            lax=True,
+            plain=True,
+            proof=proof,
+        )
+        return decode(answer)
+
+    def _addressed(self, agent: str, method: str) -> tuple[str, str | None, str | None]:
+        """(topic, host, node) of an AGENT."""
+        if not self.is_node(agent):
+            topic, _, at = agent.partition("@")
+            return topic, at or None, None
+        rows = decode(self._mesh("describe", agent))
+        topics = sorted({row["agent"] for row in rows if row["method"] == method and row["kind"] == "call"})
+        if len(topics) != 1:
+            raise BadArguments(
+                f"{agent} has {len(topics)} agents with a method {method!r}: {', '.join(topics) or 'none'}; "
+                "name the agent as topic@host",
+                field="agent",
+            )
+        return topics[0], None, agent
 
     def ping(self, agent: str, timeout_s: float) -> dict[str, Any]:
         node = self._find(agent)

@@ -56,6 +56,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     request_id: str
     context: dict[str, Any] = {}
+    operator: str = ""  # whose order it is, where `roles` has operator
 
 
 class Bus(Protocol):

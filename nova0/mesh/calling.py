@@ -115,6 +115,7 @@ class Calling:
         lax: bool = False,
         plain: bool = False,
         lent: tuple[str, ...] = (),
+        proof: bytes = b"",
     ) -> msgspec.Raw | bytes:
         """The encoded result. `node` names one process; else the topic, at `host` if given. `lax`, `plain` and
         `lent` as in wire.Call. Counted; each call is a span of its own of the trace it belongs to."""
@@ -140,7 +141,9 @@ class Calling:
                 raise BadArguments(
                     f"a request id has at most {wire.MAX_REQUEST_ID} characters and does not begin with ~"
                 )
-            message = wire.Call(0, request_id, topic, method, msgspec.Raw(arguments), 0, context, lax, plain, lent)
+            message = wire.Call(
+                0, request_id, topic, method, msgspec.Raw(arguments), 0, context, lax, plain, lent, proof
+            )
             begun = self._begun(request_id) if named and once and host is None and node is None else None
             tried: tuple[str, ...] = ()
             now = started
@@ -249,6 +252,11 @@ class Calling:
         if len(self._targets) > MOST_NAMED:
             self._targets.pop(next(iter(self._targets)))
         self._targets.setdefault(request_id, set()).add(node)
+
+    def target(self, topic: str, host: str | None, node: str | None = None) -> str:
+        """The node a call would go to now. Raises Unreachable."""
+        peer = self._choose(topic, host, node, ())
+        return self._node if peer is None else peer.node
 
     def _choose(self, topic: str, host: str | None, node: str | None, tried: tuple[str, ...]) -> Peer | None:
         """The peer, or None for this node. Raises Unreachable."""

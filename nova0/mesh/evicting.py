@@ -54,6 +54,7 @@ class Evicting:
         self._differs: dict[str, tuple[float, float]] = {}  # node -> (when to show ours, pause after that)
         self._quiet: dict[str, float] = {}  # node -> until when
         self._at_work: set[str] = set()
+        self._renewed = (0, 0)  # (tombstones, generation of signers) when they were last looked through
 
     def put_out(self, stones: list[bytes]) -> list[Tombstone]:
         """Said by somebody on this machine. The new ones, after they took effect here. Raises JoinRefused."""
@@ -102,12 +103,18 @@ class Evicting:
             self._say(self._all(ask=True), [peer])
 
     def save(self) -> None:
-        """What could not be written before. Run now and then."""
-        if self._set.unsaved:
-            try:
+        """Write what could not be written before; on a controller see to it that others believe what is held.
+        Run now and then."""
+        identity = self._home.identity
+        held = len(self._set), identity.signers.generation
+        try:
+            if self._set.unsaved:
                 offload(self._set.save)
-            except OSError as error:
-                LOG.debug("%s: tombstones still not written: %s", self._home.node, error)
+            if held != self._renewed and identity.can_sign:
+                self._set.renew(identity.signer())
+            self._renewed = held
+        except OSError as error:
+            LOG.debug("%s: tombstones still not written: %s", self._home.node, error)
 
     def _take(self, peer: Peer, said: wire.Stones, answer: Callable[[wire.Stones], Any]) -> None:
         try:

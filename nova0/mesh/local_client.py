@@ -106,6 +106,26 @@ class LocalClient:
         """Every counter of the local node, or of `agent`'s: nova0.metrics.Family in plain values."""
         return self._ask("metrics", timeout_s, agent=agent)
 
+    def challenge(self, agent: str, method: str) -> dict[str, Any]:
+        """node, topic, challenge: where a call as an operator will go, and what is to be signed for it
+        (mesh.operators.call does both)."""
+        return self._ask("challenge", agent=agent, method=method)
+
+    def call_proven(
+        self, node: str, topic: str, method: str, body: bytes, request_id: str, proof: bytes, timeout_s: float
+    ) -> Any:
+        """A call with an operator's proof; `body`: the arguments, encoded as they were signed."""
+        return self._ask(
+            "call_proven",
+            timeout_s,
+            node=node,
+            topic=topic,
+            method=method,
+            body=body,
+            request_id=request_id,
+            proof=proof,
+        )
+
     def vouch(self, name: str, key: bytes) -> dict[str, Any]:
         """Have this machine vouch for an agent of ours that holds `key` (CURVE, 32 bytes): host, process,
         cluster, chain and peers (node -> file), as `mesh.identity.store_vouched` takes them. Raises JoinRefused."""

@@ -121,6 +121,11 @@ class LocalSocket:
             stone = question.get("stone")
             LOG.info("uid %d (pid %d) brings a tombstone", uid, pid)
             return as_rows(self._node.evicting.put_out([stone if isinstance(stone, bytes) else b""]))
+        if op == "challenge":
+            return self._node.asking.challenge(_text(question, "agent"), _text(question, "method"))
+        if op == "call_proven":
+            LOG.info("uid %d (pid %d) calls %s as an operator", uid, pid, question.get("method"))
+            return self._call_proven(question)
         if op == "vouch":
             return self._vouch(question, uid)
         if op == "members":
@@ -163,6 +168,20 @@ class LocalSocket:
             raise BadArguments(f"no order {order!r} here", field="order")
         LOG.warning("uid %d (pid %d) orders %s", uid, pid, order)
         return orders[order](**arguments)
+
+    def _call_proven(self, question: dict[str, Any]) -> Any:
+        body, proof = question.get("body"), question.get("proof")
+        if not isinstance(body, bytes) or not isinstance(proof, bytes) or not proof:
+            raise BadArguments("body and proof: bytes", field="proof")
+        return self._node.asking.call_proven(
+            _text(question, "node"),
+            _text(question, "topic"),
+            _text(question, "method"),
+            body,
+            _text(question, "request_id"),
+            proof,
+            float(question.get("timeout_s") or 60),
+        )
 
     def _call(self, question: dict[str, Any], method: str, arguments: dict[str, Any]) -> Any:
         request_id = question.get("request_id")

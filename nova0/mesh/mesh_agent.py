@@ -58,6 +58,11 @@ class MeshAPI(Surface):
         ...
 
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def challenge(self) -> bytes:  # type: ignore[empty-body]
+        """For one call with an operator's authority that the caller brings to this node within a minute."""
+        ...
+
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
     def totals(self) -> Totals:  # type: ignore[empty-body]
         """What the node has done since its start, in sums: calls, casts, bytes, latencies."""
         ...
@@ -119,6 +124,9 @@ class MeshAgent(MeshAPI):
 
     def cards(self) -> list[Seen]:
         return self._node.seen()
+
+    def challenge(self) -> bytes:
+        return self._node.operators.challenge(self._node.caller().node)
 
     def totals(self) -> Totals:
         return counts.totals(self._node)

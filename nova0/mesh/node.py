@@ -36,8 +36,9 @@ from nova0.mesh.link import Link
 from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.mesh_agent import MeshAgent, MeshAPI
 from nova0.mesh.monitor import Gate
+from nova0.mesh.operators import Operators
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import Peer, Roster, member_of, put_out_text
+from nova0.mesh.roster import COME_BACK, Peer, Roster, member_of, put_out_text, refuse_if_out
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import StoreClaim, Stores
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from nova0.mesh.discovery import Discovery
 
 LOG = logging.getLogger(__name__)
-COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
-
 S = TypeVar("S", bound=Surface)
 T = TypeVar("T")
 
@@ -80,13 +79,11 @@ class Node:
         self.offers = dispatch.Offers(self.node)
         self.refusals = Refusals(self.node)
         self.roster = Roster(self.identity, self.node, settings.peers)
-        try:
-            self.roster.not_put_out(self.identity.chain)
-        except PutOut as error:
-            raise PutOut(f"{error.message}. {COME_BACK}") from None
+        refuse_if_out(self.identity)
         self.stores = Stores(self.identity, settings.process)
         self.tokens: TokenBook = tokens or FileTokenBook(state_dir)
         self.gatekeeper = Gatekeeper(self)
+        self.operators = Operators(self.identity, self.roster.tombstones, self.node)
         self.address = ""
         self.conflict = ""  # why another controller refuses us, if one does
         self.out = ""  # why this machine was put out of the cluster, if it was

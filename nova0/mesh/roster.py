@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 MAX_PROCESSES = 16  # nodes of one machine
 MAX_HINTS = 256  # unproven nodes kept at once
 MAX_GONE = 256  # put-out nodes still shown
+COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
 GONE_S = 7 * 86400  # and for so long after a restart
 
 
@@ -146,13 +147,15 @@ class Roster:
         return certificate is not None and certificate.host == host
 
     def key_of(self, name: str) -> tuple[bytes, bytes, bool] | None:
-        """(key, node id, is a machine) of a host, or of one user's agent by its node's name; None: not known."""
+        """(key, node id, is a machine) of a host, or of one user's agent by its node's name; None: not known.
+        Of a host that controllers told of, but that was never met here, the node id is b""."""
         for key, certificate in self._keys.items():
             if not certificate.process and certificate.host == name:
                 return key, certificate.node_id, True
             if certificate.process and f"{certificate.host}/{certificate.process}" == name:
                 return key, certificate.node_id, False
-        return None
+        told = next((p for p in self.peers.values() if p.listed and p.chain is None and p.card.host == name), None)
+        return (told.card.key, b"", True) if told is not None else None
 
     def hosts(self) -> set[str]:
         return {c.host for c in self._keys.values()} | {p.card.host for p in self.peers.values()}
@@ -386,6 +389,13 @@ class Roster:
         self._dirty.add(peer.node)
         for heard in self.learned:
             heard(peer)
+
+
+def refuse_if_out(identity: Identity) -> None:
+    """Raises PutOut, with the remedy, where this machine itself was put out of its cluster."""
+    tombstone = Tombstones(identity).of(identity.chain)
+    if tombstone is not None:
+        raise PutOut(f"{put_out_text(tombstone)}. {COME_BACK}")
 
 
 def put_out_text(tombstone: Tombstone) -> str:

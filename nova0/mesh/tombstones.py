@@ -127,7 +127,8 @@ class Tombstones:
         self._unsaved.clear()
 
     def renew(self, signer: Ed25519PrivateKey) -> None:
-        """Sign anew what a signer or operator said that others no longer believe. Blocks on the disk."""
+        """Sign anew what a signer or operator said that others no longer believe. Blocks its greenlet on the
+        disk. Raises OSError."""
         public, signers = keys.public_of(signer), self._identity.signers.signers
         if public not in signers:
             return
@@ -137,7 +138,8 @@ class Tombstones:
             if self.is_out(tombstone.signer) if by_operator else tombstone.signer not in signers:
                 again = msgspec.structs.replace(tombstone, signer=public)
                 anew.append((again, msgspec.msgpack.encode(Stone(sign(signer, "tombstone", again)))))
-        self._write(anew)
+        if anew:
+            offload(self._write, anew)
         for tombstone, body in anew:
             self._hold(tombstone, body)
 

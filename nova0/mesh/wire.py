@@ -126,6 +126,7 @@ class Call(Struct, array_like=True, tag=4):
     lax: bool = False  # a person typed the arguments
     plain: bool = False  # asked by somebody on that machine: counts as a member, nothing more
     lent: tuple[str, ...] = ()  # with `plain`: counts as these and nothing else; operator only from a controller
+    proof: bytes = b""  # an operator's word for this very call (mesh.operators)
 
 
 class Answer(Struct, array_like=True, tag=5):

@@ -363,3 +363,60 @@ def test_a_state_directory_of_another_says_what_to_do(box):
     done = one.up(code=1)
     assert "NOVA0_STATE_PATH" in done.stderr and done.stderr.count("\n") == 1
     one.state.unlink()
+
+
+@pytest.mark.slow
+def test_a_second_box_is_evicted_by_an_operator_and_comes_back_with_a_new_key(box):
+    """Controller and host of a cluster: an operator's calls, eviction at the host, what the evicted sees, return."""
+    first, second = box("one"), box("two")
+    first.up()
+    token = first.run("token").stdout.split()[-1]
+    second.run("join", token, "--fake", "--daemon", "--host", "two")
+    first.wait(lambda: any(m["node"] == "two/host" and m["status"] == "up" for m in first.json("agents")))
+    file = str(first.folder / "ann.key")
+    assert "ann may use" in first.run("operator", "create", "ann", "--out", file).stdout
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    assert [(row["name"], row["state"]) for row in first.json("operator", "list")] == [("ann", "may act")]
+    assert "no signer" in second.run("operator", "list", code=1).stderr
+
+    (first.folder / "mine.py").write_text(
+        "from nova0.mesh.surface import OPERATOR, Surface, call\n"
+        "class Safe(Surface):\n"
+        "    topic = 'user/safe'\n"
+        "    @call(allow=OPERATOR)\n"
+        "    def open(self, code: int) -> str:\n"
+        "        return f'open with {code}'\n"
+    )
+    safe = subprocess.Popen(
+        [*NOVA0, "agent", "run", "./mine.py"], env=first.environment, cwd=first.folder,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        assert safe.stdout.readline().strip() == "one/user-mine answers user/safe"
+        second.wait(lambda: any(m["node"] == "one/user-mine" and m["status"] == "up" for m in second.json("agents")))
+        assert "needs role operator" in second.run("call", "user/safe", "open", "code=7", code=1).stderr
+        assert "operator create" in second.run("call", "user/safe", "open", "code=7", "--as-operator", code=1).stderr
+        assert second.run("call", "user/safe", "open", "code=7", "--key", file).stdout == "open with 7\n"
+    finally:
+        safe.terminate()
+        assert safe.wait(15) == 0
+
+    assert "Say --yes" in first.run("evict", "two", code=2).stderr
+    assert "only controller" in first.run("evict", "one", "--yes", code=1).stderr
+    assert "--key FILE" in second.run("evict", "one", "--yes", code=1).stderr
+    assert first.json("evict", "--list") == []
+    said = first.run("evict", "two", "--reason", "stolen", "--key", file, "--yes").stdout
+    assert "two is out" in said and "nova0 fence two" in said
+    (row,) = first.json("evict", "--list")
+    assert (row["name"], row["by"], row["reason"], row["for_good"]) == ("two", "ann", "stolen", True)
+    shown = next(m for m in first.json("agents") if m["host"] == "two")
+    assert (shown["status"], shown["detail"]) == ("left", "two was put out of the cluster by ann: stolen")
+    told = second.run("agents", code=1).stderr
+    assert "put out of the cluster by ann: stolen" in told and "nova0 join TOKEN" in told and told.count("\n") == 1
+    again = first.run("token").stdout.split()[-1]
+    second.run("down")
+    assert "nova0 join TOKEN" in second.run("agents", code=1).stderr  # also while nothing runs there
+    second.run("join", again, "--fake", "--daemon", "--host", "two")
+    first.wait(lambda: any(m["node"] == "two/host" and m["status"] == "up" for m in first.json("agents")))
+    assert first.run("operator", "revoke", "ann").stdout == "ann is no operator any more\n"
+    assert [(row["name"], row["state"]) for row in first.json("operator", "list")] == [("ann", "revoked")]
