@@ -308,7 +308,7 @@ class Casting:
             return
         if frame is not None:
             peer, user = self._home.roster.peers.get(signal.node), user_id(frame)
-            if peer is None or key_text(peer.card.key) != user:
+            if peer is None or peer.chain is None or key_text(peer.card.key) != user:
                 if self._home.roster.certificate_of(user) is None:
                     self._lines.note(user, frame)
                     self._lines.cut(user)

@@ -180,7 +180,8 @@ class Roster:
         elif peer.card.key == card.key and _newer(card, peer.card):
             if listed:  # a member said so; `boot` stays what the peer itself proved
                 peer.card = _allowed(card, peer.certificate)
-                peer.roles = tuple(r for r in card.roles if peer.certificate is None or r in peer.certificate.roles)
+                if peer.certificate is not None:
+                    peer.roles = tuple(r for r in card.roles if r in peer.certificate.roles)
                 self._new(peer)
             else:
                 peer.hint = card
@@ -234,8 +235,7 @@ class Roster:
             peer.boot = peer.left_boot = -1
         peer.chain, peer.certificate, peer.listed, peer.hint = chain, certificate, True, None
         self._keys[key], self._chains[key] = certificate, chain
-        if other_key or _newer(card, peer.card) or card.boot >= peer.card.boot:
-            self._renew(peer, card)
+        self._renew(peer, card)  # whatever hearsay said: of itself it knows best
         peer.roles = tuple(r for r in peer.card.roles if r in certificate.roles)
         if not known:
             self._new(peer)

@@ -240,6 +240,40 @@ def test_a_member_cannot_beat_or_leave_in_anothers_name(lab):
     assert lab.agent.colours == []
 
 
+def test_hearsay_with_a_higher_start_number_does_not_displace_the_real_one(lab):
+    """A forged record that comes first, with the attacker's key and a start number above the real one."""
+    thief, host = keys.CurvePair(zmq.curve_keypair()[1]), lab.bus("lab1")
+    forged = wire.Card("lab1/host", ("controller",), (), "127.0.0.1", 1, 1, 1, 0, thief.public, "0", 2**40)
+    assert lab.main.roster.hint(forged) is not None
+    host.start()
+    until(lambda: up(lab.main, "lab1"), 20)
+    peer = lab.main.roster.peers["lab1/host"]
+    assert peer.card.key == host.pair.public and peer.card.rpc_port == host.card().rpc_port
+    assert peer.boot == host.boot and peer.roles == ("host",)
+
+
+def test_a_member_cannot_speak_as_a_node_that_only_hearsay_knows(lab):
+    """lab1 forges a record of lab9 with its own key, and casts in that name."""
+    host = lab.bus("lab1")
+    host.start()
+    until(lambda: up(lab.main, "lab1"), 20)
+    forged = msgspec.structs.replace(host.card(), node="lab9/host", boot=1)
+    assert lab.main.roster.hint(forged) is not None
+    heard = []
+    lab.main.on_cast(lambda topic, method, publisher, body: heard.append(publisher))
+    body = wire.Raw(msgspec.msgpack.encode({"name": "red"}))
+
+    def cast():
+        host.casting.publish(CHATTER, wire.Beat("lab9/host", 1, 1, 0, 5))
+        host.casting.publish("paint", wire.Cast("lab9/host", 1, len(heard) + 1, "colour", body))
+        host.stub(PaintAPI).colour("blue")
+        return heard
+
+    until(cast, 20, "its own casts are heard")
+    assert set(heard) == {"lab1/host"} and not up(lab.main, "lab9")
+    assert set(lab.agent.colours) <= {"blue"}
+
+
 def test_a_member_cannot_answer_for_another_nor_say_goodbye_for_it(lab):
     """lab2 sends answers to every open call of lab1, and a goodbye as lab0; lab1 takes neither."""
     one, two = lab.bus("lab1", roles=("host",)), lab.bus("lab2")
