@@ -105,7 +105,7 @@ class Caller:
         for event in self._history.before:
             if event["e"] == "begin" and event["id"] and event["to"]:
                 open_[event["call"]] = event
-            elif event["e"] == "end" and event["outcome"] != "CallTimeout":
+            elif (event["e"] == "end" and event["outcome"] != "CallTimeout") or event["e"] == "ack":
                 open_.pop(event["call"], None)
         return list(open_.values())
 
@@ -160,6 +160,7 @@ class Caller:
         if id_ and outcome == "ok" and chance.random() < 0.2:  # its answer is kept until we say that we have it
             self._try(name, repeatable, id_, to, work_s, body, number + 1)
         if id_ and outcome in ("ok", "OutcomeUnknown"):
+            self._history.write("ack", node=self._node.node, call=name)  # it is never asked again
             self._node.acknowledge([id_])
 
     def _try(self, name, repeatable, id_, to, work_s, body, number) -> str:

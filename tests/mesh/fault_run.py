@@ -118,9 +118,9 @@ class Host:
         plain = {k: v for k, v in dataclasses.asdict(self.settings()).items() if not callable(v)}
         words = {"settings": plain, "history": str(self.lab.folder / f"{self.name}.history"), **self.words}
         (self.lab.folder / f"{self.name}.clock").write_text("+0\n")
-        environment = {}
+        environment = {"PYTHONPATH": str(HERE.parents[1])}
         if FAKETIME is not None:
-            environment = {
+            environment |= {
                 "LD_PRELOAD": str(FAKETIME),
                 "FAKETIME_TIMESTAMP_FILE": str(self.lab.folder / f"{self.name}.clock"),
                 "FAKETIME_CACHE_DURATION": "1",
@@ -400,9 +400,11 @@ def inject(lab: Lab, lanes: list[list[Fault]], seed: int, say: Callable[[str], N
                 touched.difference_update(fault.touches)
             gevent.sleep(chance.uniform(0.3, 2))
 
-    gevent.joinall(
-        [gevent.spawn(lane, faults, random.Random(f"{seed} {n}")) for n, faults in enumerate(lanes)], raise_error=True
-    )
+    working = [gevent.spawn(lane, faults, random.Random(f"{seed} {n}")) for n, faults in enumerate(lanes)]
+    try:
+        gevent.joinall(working, raise_error=True)
+    finally:
+        gevent.killall(working)
 
 
 def run(
@@ -411,7 +413,7 @@ def run(
     """(findings, figures). `rate`: calls a second of each host."""
     if os.geteuid() or not shutil.which("nft") or not shutil.which("ip"):
         raise RuntimeError("needs root, iproute2 and nftables")
-    words = {"quota": -(-calls // hosts), "rate": rate, "most": 48, "seed": seed}
+    words = {"quota": -(-calls // hosts), "rate": rate, "most": 400, "seed": seed}
     findings: list[str] = []
     if FAKETIME is None:
         say("libfaketime is not installed: no clock steps")

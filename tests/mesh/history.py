@@ -7,6 +7,7 @@ killed process loses nothing it had written). `t` is the machine's monotonic clo
     begin   node, call, try, id, repeatable, hash, to      a caller asks; `call` is unique for ever, `id` is the
                                                            request id it gave ("" when the mesh makes one)
     end     node, call, try, outcome, value                "ok" with the callee's value, or the error's kind
+    ack     node, call                                     the caller has stored the answer, and asks no more
     run     node, boot, number, caller, id, call, hash     a callee begins to execute
 
 The value of a method is {"call", "stamp"}: what it was asked for, and "node:boot:number" of its run.
@@ -50,7 +51,7 @@ def check(events: Iterable[Event]) -> list[str]:
     for event in ordered:
         if event["e"] == "boot":
             boots.append(event)
-        else:
+        elif event["e"] in kinds:
             kinds[event["e"]][event["call"]].append(event)
     stamps = {stamp(run): run for found in runs.values() for run in found}
     wrong = [
