@@ -265,7 +265,8 @@ def test_a_member_cannot_speak_as_a_node_that_only_hearsay_knows(lab):
 
     def cast():
         host.casting.publish(CHATTER, wire.Beat("lab9/host", 1, 1, 0, 5))
-        host.casting.publish("paint", wire.Cast("lab9/host", 1, len(heard) + 1, "colour", body))
+        said = [wire.Cast("colour", body)]
+        host.casting.publish("paint", wire.Casts("lab9/host", 1, len(heard) + 1, said))
         host.stub(PaintAPI).colour("blue")
         return heard
 
