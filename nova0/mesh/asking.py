@@ -50,8 +50,8 @@ class Asking:
             method,
             encode(arguments),
             patience=Timeout("asked", SILENCE_S, timeout_s),
-            request_id=request_id,
-            acknowledge=request_id is None,
+            request_id=f"person/{request_id}" if request_id else None,  # none of the node's own
+            acknowledge=not request_id,
             node=node,
             context=context,
             lax=True,

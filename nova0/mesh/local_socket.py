@@ -6,6 +6,7 @@ a member on this host, nothing more: changing something elsewhere needs an opera
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import logging
@@ -13,7 +14,7 @@ import os
 import socket as sockets
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,14 +98,18 @@ class LocalSocket:
                     self._watch(connection)
                     return
                 try:
-                    answer = {"result": self._answer(question, uid, pid)}
+                    if question.get("op") == "call":
+                        with _given_up_if_closed(connection):
+                            answer = {"result": self._answer(question, uid, pid)}
+                    else:
+                        answer = {"result": self._answer(question, uid, pid)}
                 except (MeshError, TypeError, ValueError) as error:
                     answer = {"error": wire_form(error)}
                 except Exception as error:  # what the called method raised
                     LOG.exception("local %s failed", question.get("op"))
                     answer = {"error": wire_form(error)}
                 _write(connection, answer)
-        except OSError as error:
+        except (OSError, _HungUp) as error:
             LOG.debug("a local client went away: %s", error)
         finally:
             connection.close()
@@ -184,14 +189,12 @@ class LocalSocket:
         )
 
     def _call(self, question: dict[str, Any], method: str, arguments: dict[str, Any]) -> Any:
-        request_id = question.get("request_id")
         return self._node.asking.call(
             _text(question, "agent"),
             method,
             arguments,
             timeout_s=float(question.get("timeout_s") or 60),
-            # no id of a person is one of the node's own
-            request_id=f"person/{request_id}" if request_id else None,
+            request_id=question.get("request_id"),
             context={trace.KEY: trace.received(question[trace.KEY])} if question.get(trace.KEY) else None,
         )
 
@@ -266,6 +269,30 @@ class LocalSocket:
             except msgspec.MsgspecError:
                 shown = None
             self._event(event="cast", topic=topic, method=method, publisher=publisher, arguments=shown)
+
+
+class _HungUp(gevent.GreenletExit):
+    """Who asked is gone (Ctrl-C)."""
+
+
+@contextlib.contextmanager
+def _given_up_if_closed(connection: Any) -> Iterator[None]:
+    """The call made inside is given up when its client goes away, as a killed greenlet's is."""
+    asking = gevent.getcurrent()
+
+    def look() -> None:
+        try:
+            if connection.recv(1, sockets.MSG_PEEK):
+                return  # its next question
+        except OSError as error:
+            LOG.debug("a local client went away: %s", error)
+        gevent.kill(asking, _HungUp)
+
+    looking = gevent.spawn(look)
+    try:
+        yield
+    finally:
+        looking.kill()  # and wait: it holds the socket's reading side
 
 
 class _Watcher:

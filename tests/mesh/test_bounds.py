@@ -133,8 +133,11 @@ def test_a_total_ends_what_only_beats(net, monkeypatch):
     link, beats = net.main.roster.peers["lab1/host"].link, []
     take = link._take
     monkeypatch.setattr(link, "_take", lambda m: (beats.append(m) if isinstance(m, wire.Working) else None, take(m)))
-    with pytest.raises(CallTimeout, match="lab1"):
-        _slow(net, Timeout("test", 60.0, 3.5))
+    for total_s in (3.5, 10.0, 30.0):  # a slow machine may not get to say it in the first
+        with pytest.raises(CallTimeout, match="lab1"):
+            _slow(net, Timeout("test", 60.0, total_s))
+        if beats:
+            break
     assert beats, "it said that it works, and still"
 
 

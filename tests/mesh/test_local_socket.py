@@ -11,9 +11,10 @@ import gevent
 import pytest
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
+from gevent.event import Event
 
 from nova0.mesh.bus import Status
-from nova0.mesh.errors import BadArguments, Busy, NotAllowed, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, Cancelled, NotAllowed, Unreachable
 from nova0.mesh.local_client import connect
 
 
@@ -69,6 +70,27 @@ def test_a_user_counts_as_a_member_and_not_as_the_node(pair):
         assert client.call("paint@lab0", "where") == "lab0"
     gevent.sleep(0.2)
     assert agent.counts == {} and agent.colours == []
+
+
+@pytest.mark.design("C36")
+def test_a_person_who_goes_away_gives_the_call_up(pair, monkeypatch):
+    controller, _, _, path = pair
+    began, ended = Event(), Event()
+
+    def where():
+        began.set()
+        try:
+            Event().wait(60)
+        except Cancelled:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(controller.offers.find("paint", "where", "call"), "function", where)
+    client = connect(path)
+    client._send({"op": "call", "agent": "paint@lab0", "method": "where", "timeout_s": 60})
+    assert began.wait(20)
+    client.close()
+    assert ended.wait(20)
 
 
 @pytest.mark.covers("S047")
