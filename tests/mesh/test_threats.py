@@ -49,6 +49,8 @@ ATTACKS = {
     "bytes of any kind at any socket",
     "a copy of a machine started beside it",
     "a second store in the controller's place",
+    "a user of the API who asks agents as if the controller asked",
+    "a stranger who reads the metrics",
     "keys and tokens read from the disk by other users",
 }
 
