@@ -372,6 +372,6 @@ class Answering:
                         if isinstance(reply, RemoteReply):
                             waiting.setdefault(reply.route, []).append(reply.number)
                 if job.running.overdue(now):
-                    job.running.take_back("its time is up")
+                    job.running.take_back("its time is up", expired=True)
             for route, numbers in waiting.items():
                 self._put(wire.Working(numbers), route)

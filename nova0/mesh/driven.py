@@ -26,6 +26,7 @@ BUDGET = 256  # frames per turn, then others run
 TOGETHER = 16  # messages in one frame: while the peer works on these, we go on with the next
 LARGE_BYTES = 256 << 10  # a frame of several messages may be so large, else each goes alone
 FAREWELL_MS = 1000  # last words of a closing socket may wait so long for a busy machine
+AFTER_ERROR_S = 0.1  # not at once: the same error may come again
 RETRY_S = 0.005  # a ROUTER says "writable" while one of its peers is not: ask again by the clock
 Heard = Callable[[bytes, Any], None]
 _send, _receive, _get = Plain.send, Plain.recv, Plain.get
@@ -190,6 +191,9 @@ class Driven:
             self._turn_over()
         except zmq.ContextTerminated:
             self.close()
+        except Exception:  # what leaves here stops the watcher, and the socket would be deaf for good
+            LOG.exception("a socket met an error and goes on")
+            gevent.spawn_later(AFTER_ERROR_S, self._arm)
         finally:
             self._reading = False
 

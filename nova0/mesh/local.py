@@ -76,7 +76,7 @@ class _Work:
     def _overdue(self) -> None:
         while not self.done.ready():
             if self.running.overdue(time.monotonic()):
-                self.running.take_back("its time is up")
+                self.running.take_back("its time is up", expired=True)
                 return
             gevent.sleep(0.5)
 

@@ -113,16 +113,15 @@ class Gate:
                 self._name_later(failing)
 
     def _accepted(self, descriptor: int) -> None:
-        try:
-            copy = os.dup(descriptor)
-        except OSError:
-            return
-        with sockets.socket(fileno=copy) as connection:
+        connection = _connection(descriptor)
+        if connection is None:
+            return  # gone already
+        with connection:
             try:
                 address = str(connection.getpeername()[0])
             except (OSError, IndexError):
                 return
-            inode = os.fstat(copy).st_ino
+            inode = os.fstat(connection.fileno()).st_ino
         self._open[descriptor] = (address, time.monotonic(), inode)
         if self._most is not None and sum(a == address for a, _, _ in self._open.values()) > self._most:
             self._refusals.note(address, f"more than {self._most} connections at the door")
@@ -160,19 +159,27 @@ class Lines:
 
 def shut(descriptor: int, inode: int) -> None:
     """Shut one TCP connection without touching libzmq's hold on it; nothing where it is another by now."""
+    connection = _connection(descriptor)
+    if connection is None:
+        return
+    with connection:
+        try:
+            if os.fstat(connection.fileno()).st_ino == inode:
+                connection.shutdown(sockets.SHUT_RDWR)
+        except OSError:
+            return  # gone by itself
+
+
+def _connection(descriptor: int) -> sockets.socket | None:
+    """A copy of a descriptor of libzmq's; None where it is closed, or a file or something else by now."""
     try:
         copy = os.dup(descriptor)
     except OSError:
-        return
-    found = os.fstat(copy)
-    if found.st_ino != inode or not stat.S_ISSOCK(found.st_mode):
+        return None
+    if not stat.S_ISSOCK(os.fstat(copy).st_mode):
         os.close(copy)
-        return
-    with sockets.socket(fileno=copy) as connection:
-        try:
-            connection.shutdown(sockets.SHUT_RDWR)
-        except OSError:
-            return  # gone by itself
+        return None
+    return sockets.socket(fileno=copy)
 
 
 def closing_with(port: int) -> list[str]:

@@ -53,6 +53,7 @@ class Running(msgspec.Struct, eq=False):
     named: bool = False
     may_be_ended: bool = False
     taken_back: str = ""  # why nobody waits for it any more
+    expired: bool = False
     _bell: Event | None = None
     _greenlet: Any = None
 
@@ -60,10 +61,11 @@ class Running(msgspec.Struct, eq=False):
         """Past its deadline, and nobody will ask for what becomes of it."""
         return self.deadline is not None and now > self.deadline and (self.may_be_ended or not self.named)
 
-    def take_back(self, why: str) -> None:
-        """Nobody waits: a method that may run twice is ended where it waits, another can see it."""
+    def take_back(self, why: str, *, expired: bool = False) -> None:
+        """Nobody waits: a method that may run twice is ended where it waits, another can see it. `expired`: by
+        the clock and not by its caller, who gets CallTimeout if it still waits."""
         if not self.taken_back:
-            self.taken_back = why
+            self.taken_back, self.expired = why, expired
             if self._bell is not None:
                 self._bell.set()
             if self.may_be_ended:
@@ -266,6 +268,8 @@ def _run(offered: Offered, running: Running, body: bytes | msgspec.Raw, lax: boo
             raise BadArguments(f"{offered.row.name}: its result cannot travel: {error}") from error
     except NOT_OURS as error:
         if running.taken_back and isinstance(error, Cancelled):
+            if running.expired:
+                raise CallTimeout(f"{offered.row.name} was ended: {running.taken_back}") from error
             raise
         # The method's own call to someone else failed so: to its caller this method did answer.
         raise RemoteError(f"{offered.row.name}: {error.message}", remote_kind=error.kind) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import gevent
 import pytest
@@ -10,9 +11,10 @@ import zmq
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
-from nova0.mesh import keys, watching
-from nova0.mesh.bus import Status
-from nova0.mesh.errors import Busy, Unreachable
+from nova0.mesh import keys, monitor, watching
+from nova0.mesh import offers as dispatch
+from nova0.mesh.bus import Caller, Status
+from nova0.mesh.errors import Busy, CallTimeout, Cancelled, Unreachable
 from nova0.native import Worker
 
 
@@ -124,3 +126,48 @@ def test_a_copy_of_what_was_begun_is_answered_by_a_callee_that_takes_nothing_new
     with pytest.raises(Unreachable, match="stopping"):
         count("second")
     assert agent.counts == {"x": 1}
+
+
+def test_a_descriptor_that_became_something_else_is_let_be_and_leaks_nothing(lab, tmp_path):
+    """Between libzmq's word of a connection and our look its number may have been given to a file."""
+    with open(tmp_path / "file", "w") as file:
+        before = len(os.listdir("/proc/self/fd"))
+        lab.main.door._gate._accepted(file.fileno())
+        monitor.shut(file.fileno(), os.fstat(file.fileno()).st_ino)
+        file.write("still open")
+        assert file.fileno() not in lab.main.door._gate._open
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_socket_that_met_an_error_is_not_deaf_afterwards(lab, monkeypatch):
+    host = lab.bus("lab1")
+    host.offer(PaintAgent(host))
+    host.start()
+    until(lambda: up(lab.main, "lab1"), 20)
+    driven, failing = host.answering._driven, [2]
+    real = driven._take_one
+
+    def take_one():
+        if failing[0]:
+            failing[0] -= 1
+            raise OSError(errno.EMFILE, "no descriptors left")
+        real()
+
+    driven._take_one = take_one
+    assert lab.main.stub(PaintAPI, "lab1", timeout_s=30).add(1) == 11
+    assert not failing[0]
+
+
+def test_a_method_ended_by_the_clock_is_a_time_out_to_its_caller(lab):
+    """Cancelled is for who took a request back; here the callee's clock was a little ahead."""
+    offers = lab.main.offers
+    lab.main.offer(PaintAgent(lab.main))
+    offered = offers.find("paint", "where", "call")
+    offered.function = lambda: gevent.sleep(30)
+    caller = Caller(node="lab1/host", host="lab1", roles=("member",), request_id="r", context={})
+    for expired, kind in ((True, CallTimeout), (False, Cancelled)):
+        running = dispatch.Running(caller, lambda value: None, may_be_ended=True)
+        work = gevent.spawn(dispatch.run, offered, running, b"\x80")
+        gevent.spawn_later(0.1, running.take_back, "its time is up", expired=expired)
+        with pytest.raises(kind):
+            work.get(timeout=20)
