@@ -45,6 +45,7 @@ class Member(msgspec.Struct, kw_only=True):
     beat_age_s: float | None  # seconds since last sign of life; None before the first
     load: int = 0  # calls it is working on
     detail: str = ""  # why it is not up: stopped, loop held, cut link; and who says so
+    quarantine: str = ""  # why it is given no new work: two machines use its key
     protocol: int = 1  # highest it speaks, as its card says
 
 

@@ -310,7 +310,9 @@ class Calling:
             known = self._known_by[topic, host] = [
                 p
                 for p in roster.peers.values()
-                if (topic in p.card.topics or topic == dispatch.MESH) and host in (None, p.card.host)
+                if (topic in p.card.topics or topic == dispatch.MESH)
+                and host in (None, p.card.host)
+                and (host is not None or p.card.key not in roster.quarantined)
             ]
         return known
 

@@ -140,12 +140,13 @@ def only_one(state_dir: Path, process: str, taken: str = "") -> IO[str]:
     return lock
 
 
-def next_boot(state_dir: Path, process: str) -> int:
-    """The number of this start; grows with each, also through a crash. Peers refuse a lower one."""
+def next_boot(state_dir: Path, process: str, step: int = 1) -> int:
+    """The number of this start; grows with each, also through a crash. Peers refuse a lower one. `step`: far
+    enough ahead of any copy of this machine, to be heard."""
     path = state_dir / f"boot.{process}"
     try:
         last = int(path.read_text())
     except (FileNotFoundError, ValueError):
         last = 0
-    write_secret(path, str(last + 1).encode())
-    return last + 1
+    write_secret(path, str(last + step).encode())
+    return last + step

@@ -111,6 +111,7 @@ class Link:
         self._bell = Event()
         self._locked_out = False
         self._hurried = self._renewing = False
+        self._told = ""  # of its last refusal
         self._keeper: gevent.Greenlet | None = None
 
     @property
@@ -232,6 +233,9 @@ class Link:
                 if isinstance(error, Incompatible) and (self.fatal is None or str(self.fatal) != str(error)):
                     LOG.error("%s refuses us: %s", self.peer.node, error.message)
                 self.fatal = error if isinstance(error, Incompatible) else None
+                if isinstance(error, JoinRefused) and error.message != self._told:
+                    self._told = error.message
+                    LOG.error("%s refuses us: %s", self.peer.node, error.message)
                 if isinstance(error, JoinRefused):  # a proof does not hold any more: show and see the present ones
                     self._locked_out = True
                 if isinstance(error, PutOut):

@@ -6,6 +6,7 @@ What a part decides is in its own file; here is only who hears what from whom. S
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ import zmq
 
 import nova0
 from nova0 import trace
-from nova0.mesh import addresses, casting, counts, identity, keys, rekeying, wire
+from nova0.mesh import addresses, casting, counts, identity, keys, machine, rekeying, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
@@ -27,7 +28,7 @@ from nova0.mesh.certificate import Chain, Tombstone
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door, bind, take_port
-from nova0.mesh.errors import Incompatible, PutOut, Unreachable
+from nova0.mesh.errors import Incompatible, JoinRefused, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.gatekeeper import Gatekeeper
@@ -38,7 +39,7 @@ from nova0.mesh.mesh_agent import MeshAgent, MeshAPI
 from nova0.mesh.monitor import Gate
 from nova0.mesh.operators import Operators
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import COME_BACK, Peer, Roster, member_of, put_out_text, refuse_if_out
+from nova0.mesh.roster import COME_BACK, Peer, Roster, put_out_text, refuse_if_out
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import StoreClaim, Stores
@@ -88,6 +89,7 @@ class Node:
         self.conflict = ""  # why another controller refuses us, if one does
         self.out = ""  # why this machine was put out of the cluster, if it was
         self._serial = 0
+        self._birth = secrets.randbits(48)
         self._ports = [0, 0, 0, 0, 0]
         self._member_heard: list[Callable[[Member, Status], None]] = []
         self._gap_heard: list[Callable[[str, str], None]] = []
@@ -117,7 +119,14 @@ class Node:
         if self._running:
             return
         self._lock = keys.only_one(Path(self.settings.state_dir), self.settings.process)
-        self.boot = keys.next_boot(Path(self.settings.state_dir), self.settings.process)
+        wanted = self.rekeying.wanted
+        try:
+            machine.check(self.settings, moved=wanted)
+        except JoinRefused:
+            self._lock.close()
+            raise
+        step = rekeying.AHEAD if wanted else 1
+        self.boot = keys.next_boot(Path(self.settings.state_dir), self.settings.process, step)
         self._context = zmq.Context(io_threads=2)  # zap.CALL_THREAD, zap.STREAM_THREAD
         self._open = True
         self._context.set(zmq.MAX_SOCKETS, 16384)
@@ -323,7 +332,7 @@ class Node:
         topics = tuple(dict.fromkeys((*self.settings.topics, *self.offers.topics)))
         return wire.Card(
             self.node, self.roles(), topics, self.address, rpc, door, pub, ear,
-            self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks, stream,
+            self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks, stream, self._birth,
         )  # fmt: skip
 
     def hello(self, met: bytes | None = None) -> wire.Hello:
@@ -586,7 +595,7 @@ class Node:
     def _changed(self, peer: Peer, old: Status) -> None:
         if self._running:
             self.streams.peer_changed(peer)
-        member = member_of(peer)
+        member = self.roster.member(peer)
         for heard in self._member_heard:
             _shielded(heard, member, old)
 
@@ -602,6 +611,8 @@ class Node:
             status=Status.UP if self._running else Status.LEFT,
             beat_age_s=0.0,
             load=self.answering.running if self._running else 0,
+            quarantine=(held := self.roster.quarantined.get(self.pair.public, "")),
+            detail=f"in quarantine: {held}" if held else "",
             protocol=card.speaks[1],
         )
 

@@ -32,6 +32,7 @@ LOG = logging.getLogger(__name__)
 TELL_S = 5.0  # peers may take so long to answer before the old listeners go
 SIBLINGS_S = 20.0  # and this machine's other processes to change
 AGAIN_S = 2.0
+AHEAD = 1 << 20  # starts; so that of two copies the one that is to have a new key is heard
 RETIRING, WANTED = "retiring.cert", "rekey.wanted"
 
 
@@ -41,6 +42,11 @@ class Rekeying:
         self._folder = Path(node.settings.state_dir)
         self._stamp = self._look()
         self._loop: gevent.Greenlet | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """A new key was ordered while this machine was off."""
+        return (self._folder / WANTED).exists()
 
     def start(self) -> None:
         """Go on with what a crash, or an order to a node that was not running, left to do."""

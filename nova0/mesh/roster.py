@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_PROCESSES = 16  # nodes of one machine
 MAX_HINTS = 256  # unproven nodes kept at once
+MAX_QUARANTINED = 256  # keys
+LATE_S = 5.0  # beats of a start before the present one may still come in for so long
 MAX_GONE = 256  # put-out nodes still shown
 COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
 GONE_S = 7 * 86400  # and for so long after a restart
@@ -38,6 +40,7 @@ class Peer:
     __slots__ = (
         "beat",
         "boot",
+        "boot_at",
         "card",
         "certificate",
         "chain",
@@ -76,6 +79,7 @@ class Peer:
         self.load = 0
         self.protocol = LOWEST  # what both speak, as agreed at the last greeting: new messages need >= 2
         self.boot = card.boot
+        self.boot_at = time.monotonic()  # when that start was first heard of
         self.left_boot = -1
         self.beat = -1  # number of the last one
         self.numbers: dict[str, int] = {}  # topic -> last cast number heard or accounted for
@@ -118,6 +122,8 @@ class Roster:
         self._folder = identity.state_dir / "peers"
         self.tombstones = Tombstones(identity)
         self.gone: dict[str, Peer] = {}  # nodes put out, to be shown; by name
+        self._quarantine_folder = identity.state_dir / "quarantine"
+        self.quarantined: dict[bytes, str] = {}  # key -> why
         self.version = 0  # grows with every change that others should hear of
 
     @property
@@ -222,11 +228,12 @@ class Roster:
             if len(alike) >= MAX_PROCESSES:
                 raise Busy(f"{self._node}: {card.host} has {MAX_PROCESSES} processes here already")
             peer = self.peers[card.node] = Peer(card)
-        elif peer.chain is not None and card.boot < peer.boot and peer.card.key == key:
-            raise JoinRefused(
-                f"{card.node}: start {card.boot} after start {peer.boot} was seen: an older copy of this machine? "
-                "Stop one of the two, then `nova0 node rekey`"
-            )
+        elif peer.chain is not None and peer.card.key == key:
+            twin = _twin(card, peer)
+            if twin and address:  # it speaks now, this is no old record of it
+                self.quarantine(key, twin)
+            if twin:
+                raise JoinRefused(f"{twin}, with nova0 stopped there, and start it again")
         known = peer.chain == chain
         other_key = peer.chain is not None and peer.card.key != key
         if other_key and peer.is_users:  # its user lost the old one; the newer certificate counts
@@ -239,7 +246,34 @@ class Roster:
         peer.roles = tuple(r for r in peer.card.roles if r in certificate.roles)
         if not known:
             self._new(peer)
+        if other_key:
+            self._say(peer)
         return peer
+
+    def quarantine(self, key: bytes, why: str) -> None:
+        """Two machines use this key: neither is given new work until one of them has another."""
+        if key in self.quarantined or len(self.quarantined) >= MAX_QUARANTINED:
+            return
+        self.quarantined[key] = why
+        LOG.error("%s: in quarantine, it is given no new work: %s", self._node, why)
+        try:
+            keys.write_public(self._quarantine_folder / key.hex(), why.encode())
+        except OSError as error:  # it counts, and is noticed again after a restart
+            LOG.warning("%s: the quarantine is not on disk: %s", self._node, error)
+        for peer in self.peers.values():
+            if peer.card.key == key:
+                self._new(peer)
+                self._say(peer)
+
+    def _say(self, peer: Peer) -> None:
+        """Something else than its status is another."""
+        for heard in self.changed:
+            heard(peer, peer.status)
+
+    def twin_beats(self, peer: Peer, boot: int) -> None:
+        """A beat of an earlier start, of that very key, though a later one was greeted a while ago."""
+        if boot < peer.boot and time.monotonic() - peer.boot_at > LATE_S:
+            self.quarantine(peer.card.key, _twin(msgspec.structs.replace(peer.card, boot=boot), peer))
 
     def own(self, certificate: Certificate) -> None:
         """This machine has another key; both count until the earlier is disowned."""
@@ -324,18 +358,34 @@ class Roster:
         for heard in self.changed:
             heard(peer, old)
 
+    def member(self, peer: Peer) -> Member:
+        found = member_of(peer)
+        found.quarantine = self.quarantined.get(peer.card.key, "")
+        if found.quarantine:
+            found.detail = f"in quarantine: {found.quarantine}"
+        return found
+
     def members(self) -> list[Member]:
         """Those put out included, as LEFT, until a machine of that name is back."""
-        known = [member_of(peer) for peer in self.peers.values() if peer.listed]
+        known = [self.member(peer) for peer in self.peers.values() if peer.listed]
         return known + [member_of(gone) for node, gone in self.gone.items() if node not in self.peers]
 
     def seen(self) -> list[Seen]:
         """What this node tells others; its own claims only where its own eyes saw."""
-        return [Seen(p.card, str(p.status), p.age_s()) for p in self.peers.values() if p.listed]
+        return [self.seen_of(peer) for peer in self.peers.values() if peer.listed]
+
+    def seen_of(self, peer: Peer) -> Seen:
+        return Seen(peer.card, str(peer.status), peer.age_s(), self.quarantined.get(peer.card.key, ""))
 
     # on disk: so that after a restart of everything the remembered are enough
 
     def load(self) -> None:
+        for path in sorted(self._quarantine_folder.glob("[0-9a-f]*"))[:MAX_QUARANTINED]:
+            key = bytes.fromhex(path.name)
+            if self.tombstones.is_out(key):
+                path.unlink()
+            else:
+                self.quarantined[key] = path.read_text()
         for path in sorted(self._folder.glob("*~*"))[: self._most]:
             try:
                 chain, card = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Chain, Card])
@@ -377,7 +427,7 @@ class Roster:
 
     def _renew(self, peer: Peer, card: Card) -> None:
         if card.boot != peer.boot:
-            peer.boot, peer.beat = card.boot, -1
+            peer.boot, peer.beat, peer.boot_at = card.boot, -1, time.monotonic()
             peer.numbers.clear()
         peer.card = _allowed(card, peer.certificate)
         if peer.certificate is not None:
@@ -396,6 +446,20 @@ def refuse_if_out(identity: Identity) -> None:
     tombstone = Tombstones(identity).of(identity.chain)
     if tombstone is not None:
         raise PutOut(f"{put_out_text(tombstone)}. {COME_BACK}")
+
+
+def _twin(card: Card, peer: Peer) -> str:
+    """Why this card shows that two machines use one key; "": it does not."""
+    if card.boot < peer.boot:
+        found = f"start {card.boot} after start {peer.boot} was seen"
+    elif card.boot == peer.boot and card.birth and peer.card.birth and card.birth != peer.card.birth:
+        found = f"start {card.boot} was seen of two machines"
+    else:
+        return ""
+    return (
+        f"{card.node}: {found}: a copy of this machine runs (a clone, a restored disk). Stop the copy and "
+        "empty it; or, to keep this one, `nova0 node rekey`"
+    )
 
 
 def put_out_text(tombstone: Tombstone) -> str:

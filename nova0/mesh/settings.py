@@ -52,6 +52,9 @@ class MeshSettings:
 
     speaks: tuple[int, int] = (LOWEST, HIGHEST)  # protocol versions; narrowed only to act as an older node
 
+    dmi_file: str = "/sys/class/dmi/id/product_uuid"  # what tells a copied disk; "": not looked at
+    machine_id_file: str = "/etc/machine-id"
+
     metrics_listen: str = ""  # HOST:PORT for Prometheus, in the clear and for whoever reaches it; "": none
 
     store_id: str = ""  # controllers: identity of the store behind them

@@ -122,7 +122,7 @@ class Watching:
         node = self._node
         if self._news and node.is_controller:
             peers = [node.roster.peers[n] for n in self._news if n in node.roster.peers]
-            seen = [wire.Seen(p.card, str(p.status), p.age_s()) for p in peers if p.listed]
+            seen = [node.roster.seen_of(p) for p in peers if p.listed]
             if seen:
                 node.casting.publish(wire.CHATTER, wire.Told(node.node, seen))
         self._news.clear()
@@ -135,6 +135,7 @@ class Watching:
             if signal.boot != peer.boot:
                 if signal.boot > peer.boot and peer.link is not None and not peer.link.up:
                     peer.link.hurry()
+                node.roster.twin_beats(peer, signal.boot)
                 return
             node.roster.heard(peer, signal.boot)
             peer.load, peer.beat = signal.load, signal.number
@@ -160,6 +161,8 @@ class Watching:
             self._claims[by.node] = {}
         for seen in members[: wire.MAX_MEMBERS]:
             self._claims.setdefault(by.node, {})[seen.card.node] = seen
+            if seen.quarantine and by.is_controller and node.roster.admits(seen.card.key):
+                node.roster.quarantine(seen.card.key, seen.quarantine)
             peer = node.roster.hint(seen.card, listed=by.is_controller)
             if peer is None or not by.is_controller or seen.card.boot < peer.card.boot:
                 continue

@@ -54,6 +54,7 @@ class Card(Struct, array_like=True, frozen=True):
     serial: int = 0  # grows with every change of the card within one boot
     speaks: tuple[int, int] = (1, 1)  # lowest and highest protocol; the first version did not say
     stream_port: int = 0  # 0: opens no streams (an older node)
+    birth: int = 0  # random, of this start: two copies of a machine may count the same starts
 
     @property
     def host(self) -> str:
@@ -70,6 +71,7 @@ class Seen(Struct, array_like=True):
     card: Card
     status: str
     age_s: float | None = None
+    quarantine: str = ""  # why it is given no new work
 
 
 class Tombs(Struct, array_like=True, frozen=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nova0.cli.checks import OK, WARNING, Finding, Look
+from nova0.cli.checks import BLOCKS, OK, WARNING, Finding, Look
 
 
 def check(look: Look) -> list[Finding]:
     if not (look.state_path / "mesh" / "node.cert").exists():
         return []
-    return [_root_key(look)]
+    return [_root_key(look), _machine(look), *_quarantine(look)]
 
 
 def _root_key(look: Look) -> Finding:
@@ -21,3 +21,36 @@ def _root_key(look: Look) -> Finding:
         f"{path}: who reads it can make signers of their own",
         f"copy it to two safe places, then shred -u {path}; `nova0 mesh rotate --root-key FILE` takes it from there",
     )
+
+
+def _machine(look: Look) -> Finding:
+    from nova0.mesh import machine
+    from nova0.mesh.settings import MeshSettings
+
+    root = str(look.root).rstrip("/")
+    settings = MeshSettings(state_dir=str(look.state_path / "mesh"), host="")
+    settings.dmi_file, settings.machine_id_file = root + settings.dmi_file, root + settings.machine_id_file
+    differs = machine.changed(settings)
+    if not differs:
+        return Finding("machine", OK, "the one its keys were made on")
+    remedy = "a copy: nova0 down --purge, then join; its disk moved here for good: nova0 node rekey"
+    return Finding("machine", BLOCKS, f"its keys were made on another ({differs})", remedy)
+
+
+def _quarantine(look: Look) -> list[Finding]:
+    """As this machine's node has seen or heard; nothing where none runs."""
+    from nova0.mesh import local_client
+    from nova0.mesh.errors import MeshError
+
+    for name in ("host", "controller"):
+        path = look.state_path / "run" / f"mesh-{name}.sock"
+        if not path.exists():
+            continue
+        try:
+            with local_client.connect(str(path)) as node:
+                held = {m["host"]: m["quarantine"] for m in node.members() if m["quarantine"]}
+        except MeshError:
+            continue  # the next one may answer
+        remedy = "stop the copy; or, on the one to keep, nova0 down, nova0 node rekey, nova0 up"
+        return [Finding("copies", WARNING, f"{host}: {why}", remedy) for host, why in held.items()]
+    return []

@@ -51,7 +51,7 @@ def _rank(member: Member) -> int:
 def _life(member: Member) -> HostLife:
     return HostLife(
         host=member.host,
-        alive=member.status in (Status.UP, Status.SUSPECT),
+        alive=member.status in (Status.UP, Status.SUSPECT) and not member.quarantine,
         status=member.status,
         age_s=member.beat_age_s,
         detail=member.detail,

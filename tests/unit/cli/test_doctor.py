@@ -36,6 +36,17 @@ def test_a_root_key_on_the_machine_is_advised_against(tmp_path):
     assert of(membership.check(look), "root key").level == OK
 
 
+def test_keys_made_on_another_machine_block(tmp_path):
+    look = Look(tmp_path, root=tmp_path)
+    create_cluster(tmp_path / "mesh", "lab1")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("two")
+    assert of(membership.check(look), "machine").level == OK
+    (tmp_path / "mesh" / "machine").write_text(json.dumps({"dmi_uuid": "", "machine_id": "one"}))
+    found = of(membership.check(look), "machine")
+    assert found.level == BLOCKS and "one before, two now" in found.found and "nova0 node rekey" in found.remedy
+
+
 def test_missing_programs_block_and_name_their_package(tmp_path):
     findings = packages.check(Look(tmp_path, path=str(tmp_path)))
     assert of(findings, "dnsmasq").level == BLOCKS and "dnsmasq-base" in of(findings, "dnsmasq").remedy
