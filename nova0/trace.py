@@ -1,7 +1,8 @@
 """W3C Trace Context: the `traceparent` that names a trace and the span a call was made in.
 
 Taken at the edge, or made there; a call carries a new span id of the same trace, so each hop's parent is known.
-No spans are kept or sent anywhere here: log lines bear the ids, and what collects logs can join them.
+No spans are kept or sent anywhere here: log lines bear the ids, and what collects logs can join them. `tracestate`
+ends at the edge, for nothing is asked of systems beyond the cluster.
 """
 
 from __future__ import annotations

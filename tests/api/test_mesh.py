@@ -179,6 +179,11 @@ def test_what_is_no_call_is_400_before_anybody_is_asked(cloud, oven, body):
     assert answer.json()["error"]["code"] == 400
 
 
+def test_whom_to_ask_is_said_once_or_the_answer_says_how(cloud, oven):
+    answer = cloud.admin.post("/mesh/v1/call", {"method": "clean"})
+    assert answer.json()["error"]["field"] == "agent" and "TOPIC@HOST" in answer.json()["error"]["message"]
+
+
 def test_a_body_over_a_mebibyte_is_refused(cloud, oven):
     answer = ask(cloud.admin, "bake", arguments={"loaves": 1, "name": "x" * (1 << 20)})
     assert answer.status_code == 413

@@ -2,7 +2,8 @@
 
 Works on any member, also while the controller is down. CALLS/S are answered there, ASKED/S made there; P50
 and P99 are of the calls answered since the last refresh; GAPS and RECONN count since the node's start. The
-mesh's own questions, like those of this table, are left out of calls and latencies, not of bytes.
+mesh's own questions, like those of this table, are left out of calls and latencies, not of bytes. Every node is
+asked at each refresh: from a host that means a link to each of them, given up a minute after the end.
 
 Example:
     $ nova0 top --sort calls

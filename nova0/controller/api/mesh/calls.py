@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
@@ -19,22 +20,18 @@ LOG = logging.getLogger(__name__)
 
 AGENT = {"type": "string", "pattern": r"^[^\s@\x00]+(@[^\s@\x00]+)?$", "maxLength": 300}
 TIMEOUT_S, MOST_TIMEOUT_S = 30.0, 300.0
-_CALL = {
-    **v.obj(
-        {
-            "agent": AGENT,
-            "topic": {"type": "string", "pattern": r"^[^\s@\x00]+$", "maxLength": 200},
-            "host": {"type": "string", "pattern": r"^[^\s@\x00]+$", "maxLength": 100},
-            "method": {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*$", "maxLength": 100},
-            "arguments": {"type": "object"},
-            "timeout_s": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_TIMEOUT_S},
-            "request_id": {"type": "string", "pattern": r"^[\x21-\x7e]+$", "maxLength": 128},
-        },
-        ["method"],
-    ),
-    "oneOf": [{"required": ["agent"]}, {"required": ["topic"]}],
-    "dependentRequired": {"host": ["topic"]},
-}
+_CALL = v.obj(
+    {
+        "agent": AGENT,
+        "topic": {"type": "string", "pattern": r"^[^\s@\x00]+$", "maxLength": 200},
+        "host": {"type": "string", "pattern": r"^[^\s@\x00]+$", "maxLength": 100},
+        "method": {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*$", "maxLength": 100},
+        "arguments": {"type": "object"},
+        "timeout_s": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_TIMEOUT_S},
+        "request_id": {"type": "string", "pattern": r"^[\x21-\x7e]+$", "maxLength": 128},
+    },
+    ["method"],
+)
 
 _CODES = {  # of the mesh's own errors; what the method itself raises is 422, or 502 when it is no declared error
     "BadArguments": 400,
@@ -56,7 +53,7 @@ def call(request: Request) -> Answer:
     """{"result": ...}. With `request_id` a repeated request runs at most once and gets the same answer, for a day."""
     wanted = request.body
     mesh = mesh_of(request)
-    agent = wanted.get("agent") or "@".join(filter(None, [wanted["topic"], wanted.get("host")]))
+    agent = _agent(wanted)
     user, given = request.context.user_id, wanted.get("request_id")
     LOG.info("%s calls %s.%s by HTTP", user, agent, wanted["method"])
     with raised():
@@ -73,6 +70,20 @@ def call(request: Request) -> Answer:
     except (TypeError, ValueError, OverflowError) as error:
         raise ApiError(502, f"{agent}.{wanted['method']}: its answer has no form in JSON: {error}") from None
     return Answer(body, headers={"Content-Type": "application/json"})
+
+
+def _agent(wanted: dict[str, Any]) -> str:
+    """TOPIC, TOPIC@HOST or HOST/PROCESS."""
+    if ("agent" in wanted) == ("topic" in wanted) or ("agent" in wanted and "host" in wanted):
+        raise ApiError(
+            400,
+            "Say whom to ask: either agent (TOPIC, TOPIC@HOST or HOST/PROCESS), or topic and perhaps host.",
+            kind="BadArguments",
+            data={"field": "agent"},
+        )
+    if "agent" in wanted:
+        return str(wanted["agent"])
+    return "@".join(filter(None, [wanted["topic"], wanted.get("host")]))
 
 
 def mesh_of(request: Request) -> Mesh:
