@@ -82,7 +82,7 @@ class publisher:
         self.socket.send(body)
 
 
-LISTENING = []
+LISTENING = {}
 
 
 def subscribe(place, heard, number):
@@ -90,12 +90,12 @@ def subscribe(place, heard, number):
     socket = made(place, zmq.SUB, bound=False)
     socket.subscribe(b"")
     socket.connect(f"tcp://127.0.0.1:{place.port}")
-    LISTENING.append(socket)
+    LISTENING[socket] = heard
     if len(LISTENING) == place.clients:
-        threading.Thread(target=_listen, args=(heard,), daemon=True).start()
+        threading.Thread(target=_listen, daemon=True).start()
 
 
-def _listen(heard):
+def _listen():
     poller = zmq.Poller()
     for socket in LISTENING:
         poller.register(socket, zmq.POLLIN)
@@ -103,6 +103,6 @@ def _listen(heard):
         for socket, _ in poller.poll():
             try:
                 for _ in range(200):
-                    heard(socket.recv(zmq.NOBLOCK))
+                    LISTENING[socket](socket.recv(zmq.NOBLOCK))
             except zmq.Again:
                 pass

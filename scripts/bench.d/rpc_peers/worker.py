@@ -203,27 +203,31 @@ class Counter:
     """Messages of all subscribers of this process; the end mark is a value of its own."""
 
     def __init__(self):
-        self.heard, self.ended, self.first, self.last = 0, 0, 0.0, 0.0
+        self.heard, self.last, self.ended = 0, 0.0, set()
 
-    def __call__(self, value):
-        if len(value) < 3 or value == b"end":
-            self.ended += 1
-        else:
-            self.heard += 1
-            self.last = now()
-            self.first = self.first or self.last
+    def of(self, number):
+        """What subscriber `number` calls with each message."""
+
+        def heard(value):
+            if len(value) < 3 or value == b"end":
+                self.ended.add(number)
+            else:
+                self.heard += 1
+                self.last = now()
+
+        return heard
 
     def quiet(self):
-        return self.ended >= PLACE.clients or (self.first and now() - self.last > 3)
+        return len(self.ended) >= PLACE.clients or (self.last and now() - self.last > 5)
 
     def figures(self):
-        return {"heard": self.heard, "first": self.first, "last": self.last}
+        return {"heard": self.heard, "last": self.last}
 
 
 def subscribers():
     counter = Counter()
     for number in range(PLACE.first, PLACE.first + PLACE.clients):
-        ADAPTER.subscribe(PLACE, counter, number)
+        ADAPTER.subscribe(PLACE, counter.of(number), number)
     say(ready=True)
     end = now() + 60
     while now() < end and not counter.quiet():
@@ -334,7 +338,7 @@ async def subscribers_async():
 
     counter = Counter()
     for number in range(PLACE.clients):
-        await ADAPTER.subscribe(PLACE, counter, number)
+        await ADAPTER.subscribe(PLACE, counter.of(number), number)
     say(ready=True)
     end = now() + 60
     while now() < end and not counter.quiet():
