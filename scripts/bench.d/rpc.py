@@ -186,13 +186,16 @@ class Broker:
             self.process = subprocess.Popen(
                 command, env=self._environment, stdout=output, stderr=output, start_new_session=True, cwd=home
             )
-        end = time.monotonic() + 90
-        while not answers(self.port):
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.stop()
-                last = (home / "output").read_text().splitlines()[-3:]
-                raise RuntimeError(f"{kind} did not start: {' | '.join(last)}")
-            time.sleep(0.1)
+        try:
+            end = time.monotonic() + 90
+            while not answers(self.port):
+                if self.process.poll() is not None or time.monotonic() > end:
+                    last = (home / "output").read_text().splitlines()[-3:]
+                    raise RuntimeError(f"{kind} did not start: {' | '.join(last)}")
+                time.sleep(0.1)
+        except BaseException:
+            self.stop()
+            raise
 
     def _rabbit(self, home: Path) -> list[str]:
         (home / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n")
@@ -221,11 +224,13 @@ class Broker:
             except ProcessLookupError:
                 continue
         self.process.wait()
-        if self.kind == "rabbitmq-server":  # its name server detaches itself; it is ours, by its port
-            epmd = shutil.which("epmd")
-            if epmd is not None:
-                time.sleep(0.2)
-                subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, check=False)
+        mark = f"RABBITMQ_PID_FILE={self._environment.get('RABBITMQ_PID_FILE', '-')}".encode()
+        for process in Path("/proc").glob("[0-9]*"):  # Erlang's name server detaches itself; ours bears our mark
+            try:
+                if (process / "comm").read_text() == "epmd\n" and mark in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
 
 
 class Bench:
@@ -543,7 +548,8 @@ def options_of(words: list[str]) -> argparse.Namespace:
 
 def main(words: list[str]) -> None:
     options = options_of(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     peers = prepare([peer for peer in PEERS if peer.name in options.peers])
     folder = Path(tempfile.mkdtemp(prefix="nova0-bench-"))
     bench = Bench(options, peers, folder)
