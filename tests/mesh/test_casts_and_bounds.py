@@ -9,6 +9,7 @@ from contract import PaintAgent, PaintAPI, until
 
 from nova0.mesh import wire
 from nova0.mesh.bus import Status
+from nova0.mesh.codec import encode
 from nova0.mesh.errors import Busy, CallTimeout, Incompatible, RemoteError, Unreachable
 from nova0.mesh.liveness import Judge
 from nova0.mesh.roster import Peer
@@ -82,6 +83,19 @@ def test_the_loss_of_the_last_cast_is_seen_by_the_next_beats(pair):
     until(lambda: gaps == [("listen", "lab0/controller")], 3)
     gevent.sleep(1.5)
     assert len(gaps) == 1, "said once"
+
+
+@pytest.mark.design("K7")
+def test_a_cast_that_comes_twice_is_heard_once(pair):
+    main, _, agent = pair
+    main.casting._spoken["listen"].number += 1
+    number = main.casting.number("listen")
+    again = wire.Casts(main.node, main.boot, number, [wire.Cast("note", wire.Raw(encode({"number": 7})))])
+    for _ in range(3):
+        main.casting.publish("listen", again)
+    main.stub(ListenAPI).note(8)
+    until(lambda: 8 in agent.heard, 20)
+    assert agent.heard == [7, 8]
 
 
 @pytest.mark.design("K3")

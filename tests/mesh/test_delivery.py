@@ -262,6 +262,45 @@ def test_two_callers_may_choose_the_same_id(two):
     assert two.work(request_id="same").count("mine") == 1
 
 
+@pytest.mark.design("C37")
+def test_a_caller_that_restarted_asks_again_under_its_id(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        two = Two(cluster)
+        assert two.work(request_id="step-1").count("x") == 1
+        two.main.stop()
+        again = type(two.main)(two.main.settings)
+        cluster.nodes.append(again)
+        again.start()
+        until(lambda: any(m.host == "lab1" and m.status == Status.UP for m in again.members()), 20)
+        assert again.stub(WorkAPI, "lab1", request_id="step-1").count("x") == 1
+        assert again.stub(WorkAPI, "lab1").count("x") == 2, "ids of its own are new after a restart"
+    finally:
+        cluster.close()
+
+
+@only_nodes
+@pytest.mark.design("T7")
+def test_a_call_to_a_topic_moves_on_when_it_was_not_started_and_only_then(two, monkeypatch):
+    """Both nodes have the topic; the host asks, and half of its calls go to the controller first."""
+    with monkeypatch.context() as busy:
+        busy.setattr(two.main.settings, "calls_running", 0)
+        refused = two.main.counts.refused_calls
+        before = refused.get("Busy", 0)
+        until(lambda: two.host.stub(WorkAPI).count("moved") and refused.get("Busy", 0) > before, 20, "Busy is said")
+        assert "moved" not in two.above.counts
+    with monkeypatch.context() as mute:
+        mute.setattr(two.main.answering, "_put", lambda message, route: None)
+        for number in range(100):
+            label = f"silent {number}"
+            try:
+                two.host.stub(WorkAPI, timeout_s=1.0).count(label)
+            except CallTimeout:
+                assert label not in two.agent.counts
+                return
+    raise AssertionError("the controller was never chosen")
+
+
 @only_nodes
 @pytest.mark.design("B5")
 @pytest.mark.parametrize("bad", ["~mine", "x" * 256])
