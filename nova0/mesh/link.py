@@ -139,9 +139,10 @@ class Link:
         elif self._keeper is not None:
             self.hurry()
 
-    def wait_up(self) -> None:
-        """Until it is greeted. Raises the error of a refusal that dialling again will not change."""
-        while not self.up:
+    def wait_up(self, most_s: float) -> None:
+        """Until it is greeted, or so long. Raises the error of a refusal that dialling again will not change."""
+        end = time.monotonic() + most_s
+        while not self.up and time.monotonic() < end:
             if self.fatal is not None:
                 raise self.fatal
             self.ensure()

@@ -14,7 +14,7 @@ import gevent  # noqa: E402
 from nova0.mesh.node import Node  # noqa: E402
 from nova0.mesh.settings import MeshSettings  # noqa: E402
 from nova0.mesh.streams.tickets import Ticket  # noqa: E402
-from nova0.mesh.surface import LONG, MEMBER, SHORT, Surface, call  # noqa: E402
+from nova0.mesh.surface import LONG, MEMBER, Surface, call  # noqa: E402
 
 PIECE = 1 << 20
 
@@ -22,7 +22,7 @@ PIECE = 1 << 20
 class PipeAPI(Surface):
     topic = "pipe"
 
-    @call(allow=MEMBER, timeout=SHORT)
+    @call(allow=MEMBER, timeout=LONG)
     def source(self, peer: str, pieces: int) -> Ticket:
         """Leave to read that many MiB here; 0: until somebody stops it."""
         ...
@@ -32,10 +32,10 @@ class PipeAPI(Surface):
         """Read to the end, resting after each MiB; how many bytes came."""
         ...
 
-    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    @call(allow=MEMBER, timeout=LONG, repeatable=True)
     def echo(self, text: str) -> str: ...
 
-    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    @call(allow=MEMBER, timeout=LONG, repeatable=True)
     def held(self) -> dict:
         """{"streams", "handlers", "greenlets"}: counts; {"rss", "most_rss"}: bytes."""
         ...

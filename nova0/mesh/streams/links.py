@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MOST_BYTES = CHUNK + 4096  # of one frame
 LAST_WORDS_MS = 30_000  # a closed connection keeps what a slow network has not taken yet
+PAUSE_S = 0.1  # between two attempts to open one stream
 READ_AT_ONCE = 16  # messages per turn: four megabytes, then others run
 
 
@@ -109,8 +110,17 @@ class Links:
             raise Unreachable(f"{ticket.node}: no such node is known here; see `nova0 agents`")
         try:
             with gevent.Timeout(timeout_s):
-                home.link(peer).wait_up()
-                return self._dial(peer, ticket)
+                while True:
+                    _alive(peer)
+                    link = home.link(peer)
+                    if not link.up:
+                        link.wait_up(PAUSE_S)
+                        continue
+                    try:
+                        return self._dial(peer, ticket)
+                    except Unreachable as error:
+                        LOG.info("%s: %s", home.node, error)
+                        gevent.sleep(PAUSE_S)
         except gevent.Timeout:
             why = peer.detail or (peer.link.trouble if peer.link is not None else "") or "no answer"
             raise Unreachable(f"{ticket.node}: no stream within {timeout_s:g} s: {why}") from None
@@ -196,6 +206,11 @@ class Links:
         if accepted is not None and not accepted.stream.closed:
             self._driven.drain()  # its last words may lie here unread
             accepted.stream.broken(StreamBroken(f"{accepted.stream}: link cut"))
+
+
+def _alive(peer: Peer) -> None:
+    if peer.status in (Status.DOWN, Status.LEFT):
+        raise Unreachable(f"{peer.node} is {peer.status}: {peer.detail or 'said goodbye'}: no stream")
 
 
 class _Accepted:
