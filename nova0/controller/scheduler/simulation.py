@@ -65,7 +65,7 @@ class Outcome:
         }
 
 
-class _Book:
+class Hosts:
     """Stands for store and mesh: these hosts, all alive."""
 
     changes = 0
@@ -133,8 +133,8 @@ def recorded(lines: Iterable[str]) -> Iterator[Event]:
 
 def run(views: list[HostView], events: Iterable[Event], driver: str = "filter") -> Outcome:
     """Every event in turn. Raises ValueError for a policy that does not load."""
-    book_of = _Book(views)
-    book = HostBook(book_of, book_of, CONF.scheduler)  # type: ignore[arg-type]
+    rows = Hosts(views)
+    book = HostBook(rows, rows, CONF.scheduler)  # type: ignore[arg-type]
     chosen, outcome = policy(driver, World(book)), Outcome()
     for number, event in enumerate(events, start=1):
         if event.delete:
