@@ -129,7 +129,8 @@ def boot(context: RequestContext, wanted: Wanted) -> list[InstanceRow]:
             launch_index=index,
             reservation_id=reservation,
         )
-        journal.begin("boot", uuid, context, {})
+        batch = {"batch": reservation, "at_least": min(wanted.at_least, count)} if count > 1 else {}
+        journal.begin("boot", uuid, context, batch)
         rows.append(row)
     return rows
 

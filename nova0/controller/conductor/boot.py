@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
+from gevent.event import Event
 
 from nova0.config import CONF
-from nova0.controller.conductor import claims
+from nova0.controller.conductor import claims, journal
 from nova0.controller.conductor.instance_view import plan
 from nova0.controller.conductor.operation import (
     Commit,
@@ -27,9 +28,11 @@ from nova0.controller.conductor.operation import (
     finish_action,
     record_fault,
     set_instance,
+    supersede,
 )
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import HostRow, InstanceRow
+from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.network import books as networks
 from nova0.controller.scheduler.request import Request
 from nova0.mesh.errors import MeshError
@@ -40,6 +43,7 @@ from nova0.objects.states import PowerState, TaskState, VmState
 
 log = logging.getLogger(__name__)
 
+CLAIM_TRIES = 20  # a claim lost so often in a row is no race any more
 SETTLE_LOOK_S = 2.0  # how often a silent host that holds a leave is looked for
 PROGRESS_EVERY_S = 0.5  # between two writes of progress
 
@@ -49,37 +53,44 @@ class Boot(Operation):
     kind = "boot"
     steps = ("schedule", "address", "prepare", "start", "finish")
     _told_at: float = field(default_factory=time.monotonic)
+    _decides: bool = False
+    _deciding: ClassVar[dict[str, Event]] = {}  # batches being decided in this process
 
     def schedule(self) -> Done | Later:
-        """Choose a host and claim it, in one transaction."""
-        request = self.world.store.read(self._request)
+        """Choose a host and claim it, in one transaction: for all servers asked for together, or for this one."""
+        scheduler = self.world.scheduler
+        self._wait_for_the_batch()
+        if self.row.attempt > CLAIM_TRIES:
+            raise Failed("No valid host was found: every host chosen had lost its room before it could be claimed")
+        requests, placed, mine = self.world.store.read(self._requests)
+        if mine:  # with the others of its batch
+            return Done(commit=lambda: set_instance(self.uuid, task_state=TaskState.NETWORKING))
         try:
-            choices = self.world.scheduler.select(request)
+            chosen = scheduler.select_many(requests, int(self.data.get("at_least", 1)) - placed)
         except NoValidHost:
-            if self.world.scheduler.still_gathering():
+            if scheduler.still_gathering():
                 return Later(seconds=0.5)  # hosts have not been heard since our own start: wait for them
             raise
-        chosen = choices[0]
-        limits = self.world.scheduler.limits(chosen)
-        zone = self.world.scheduler.zone(chosen)
+        places = [
+            (request, host, scheduler.limits(host), scheduler.zone(host))
+            for request, host in zip(requests, chosen, strict=False)
+        ]
 
         def commit() -> None:
             try:
-                claims.claim(self.uuid, chosen, request.takes, limits)
-                claims.hold_to_group(request, chosen)
+                for request, host, limits, zone in places:
+                    if InstanceRow.known("uuid", request.uuid).host is not None:
+                        scheduler.refused(host, request.uuid)  # placed meanwhile, by another of its batch
+                        continue
+                    claims.claim(request.uuid, host, request.takes, limits)
+                    claims.hold_to_group(request, host)
+                    set_instance(request.uuid, host=host, node=host, availability_zone=zone, host_leased_until=None)
             except claims.ClaimLost as lost:
-                self.world.scheduler.refused(chosen, self.uuid)
+                for request, host, _, _ in places:
+                    scheduler.refused(host, request.uuid)
                 raise StepAgain from lost
-            set_instance(
-                self.uuid,
-                host=chosen,
-                node=chosen,
-                availability_zone=zone,
-                task_state=TaskState.NETWORKING,
-                host_leased_until=None,
-            )
+            set_instance(self.uuid, task_state=TaskState.NETWORKING)
 
-        self.world.scheduler.consume(chosen, self.uuid, request.takes)
         return Done(commit=commit)
 
     def address(self) -> Done:
@@ -160,10 +171,64 @@ class Boot(Operation):
         message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         self._clean(row)
         details = str(getattr(error, "data", {}).get("trace", message))
-        return lambda: self._end_in_error(row.host, message, details)
+        together = self.step == "schedule" and not self.data.get("tried") and self.data.get("batch")
 
-    def _request(self) -> Request:
-        return Request.of(InstanceRow.known("uuid", self.uuid), tried=tuple(self.data.get("tried", ())))
+        def commit() -> None:
+            self._end_in_error(row.host, message, details)
+            if together:  # one decision: what has no room for this one has none for those asked for with it
+                self._end_the_others(together, message, details)
+
+        return commit
+
+    def _end_the_others(self, batch: str, message: str, details: str) -> None:
+        """In a transaction: servers of the batch that have no host end as this one did, and their boots with them."""
+        waiting = InstanceRow.select().where(
+            InstanceRow.reservation_id == batch,
+            InstanceRow.uuid != self.uuid,
+            InstanceRow.host.is_null(),
+            InstanceRow.task_state == TaskState.SCHEDULING,
+            InstanceRow.deleted_at.is_null(),
+        )
+        for row in list(waiting):
+            for operation in OperationRow.select().where(
+                OperationRow.subject == row.uuid,
+                OperationRow.kind == self.kind,
+                OperationRow.state.in_(("ready", "running")),
+            ):
+                journal.action_finished(int(operation.data["action_id"]), message)
+            supersede(row.uuid, self.row.uuid)
+            networks.release(row.uuid)
+            set_instance(row.uuid, vm_state=VmState.ERROR, task_state=None)
+            record_fault(row.uuid, message, None, details)
+
+    def _wait_for_the_batch(self) -> None:
+        """One boot at a time decides for those asked for together; the others then see what it did."""
+        batch = self.data.get("batch")
+        while batch and batch in self._deciding:
+            self._deciding[batch].wait()
+        if batch:
+            self._deciding[batch] = Event()
+            self._decides = True
+
+    def step_ended(self) -> None:
+        if self._decides:
+            self._decides = False
+            self._deciding.pop(self.data["batch"]).set()
+
+    def _requests(self) -> tuple[list[Request], int, bool]:
+        """This server's request first, then those of the servers asked for with it that have no host yet; how
+        many of them have one; whether this one has."""
+        tried = tuple(self.data.get("tried", ()))
+        row = InstanceRow.known("uuid", self.uuid)
+        mine, batch = Request.of(row, tried=tried), self.data.get("batch")
+        if not batch or tried:
+            return [mine], 0, False
+        others = InstanceRow.select().where(
+            InstanceRow.reservation_id == batch, InstanceRow.uuid != self.uuid, InstanceRow.deleted_at.is_null()
+        )
+        placed = [other for other in others if other.host is not None]
+        waiting = [o for o in others if o.host is None and o.task_state == TaskState.SCHEDULING]
+        return [mine, *(Request.of(other) for other in waiting)], len(placed), row.host is not None
 
     def _plan(self) -> tuple[Instance, list[NetworkView]]:
         def closure() -> tuple[Instance, list[NetworkView]]:

@@ -170,6 +170,12 @@ class Engine:
 
     def _step(self, operation: Operation) -> bool:
         """Run one step and record it. True: go on with the next at once."""
+        try:
+            return self._run_step(operation)
+        finally:
+            operation.step_ended()
+
+    def _run_step(self, operation: Operation) -> bool:
         row = operation.row
         step = operation.step
         name = f"{row.kind}.{step}"

@@ -95,6 +95,9 @@ class Operation:
     def __post_init__(self) -> None:
         self.data = dict(self.row.data)
 
+    def step_ended(self) -> None:
+        """A step ended and is recorded, or will be run again, however it went: let go what it held in memory."""
+
     @property
     def uuid(self) -> str:
         """The server this is about."""

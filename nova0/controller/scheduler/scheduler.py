@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 
+from msgspec import structs
+
 from nova0.config import CONF
 from nova0.controller.compute.host_life import HostLives
 from nova0.controller.db.compute_tables import HostRow
@@ -19,7 +21,7 @@ from nova0.controller.scheduler.host_view import HostView, Taken
 from nova0.controller.scheduler.policies import policy, policy_class
 from nova0.controller.scheduler.request import Request
 from nova0.controller.scheduler.selection import Trace
-from nova0.objects.errors import NotSupported
+from nova0.objects.errors import NotSupported, NoValidHost
 
 ALTERNATES = 2  # hosts named besides the best one, for the tries that may follow
 
@@ -55,22 +57,32 @@ class Scheduler:
         filter left (`trace` in its data: also those that kept all)."""
         return dispatch(self.driver, method, request, count=1 + ALTERNATES)
 
-    def select_many(self, requests: list[Request]) -> list[str]:
-        """A host for each, as one decision: each sees those before it. All or nothing: where one has no
-        host none is consumed. Raises NoValidHost saying for how many there was room."""
-        placed: list[tuple[str, str]] = []
+    def select_many(self, requests: list[Request], at_least: int) -> list[str]:
+        """Hosts for the first of these requests, as one decision: each sees those before it, and all are
+        consumed. Where there is room for fewer than `at_least` none is. Raises NoValidHost saying for how
+        many there was room."""
+        placed: list[str] = []
+        together: set[str] = set()  # where members of the requests' group went
         try:
             for request in requests:
+                if request.group is not None and together:
+                    group = structs.replace(request.group, placed_on=request.group.placed_on | together)
+                    request = structs.replace(request, group=group)
                 host = self.select(request)[0]
                 self.book.consume(host, request.uuid, request.takes)
-                placed.append((request.uuid, host))
-        except BaseException as error:
-            for uuid, _ in placed:
-                self.book.release(uuid)
-            if hasattr(error, "message") and len(requests) > 1:
-                error.message = f"{error.message} (room for {len(placed)} of {len(requests)})"
+                placed.append(host)
+                together.add(host)
+        except NoValidHost as error:
+            if placed and len(placed) >= at_least:
+                return placed
+            for request in requests[: len(placed)]:
+                self.book.release(request.uuid)
+            if len(requests) > 1:
+                raise NoValidHost(
+                    f"{error.message} (room for {len(placed)} of {len(requests)})", **error.data
+                ) from error
             raise
-        return [host for _, host in placed]
+        return placed
 
     def explain(self, request: Request) -> Trace:
         """How a choice would come about. Raises NotSupported for a policy without filters."""
