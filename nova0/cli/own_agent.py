@@ -62,14 +62,16 @@ def run_file(file: str, args: argparse.Namespace) -> int:
     end = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, end.set)
+    name, working = Path(file).stem, [agent() for agent in agents]
     while not end.is_set():
-        node = Node(_member(Path(file).stem, args))
-        for agent in agents:
-            node.offer(agent())
+        node = Node(_member(name, args))
+        for agent in working:
+            node.offer(agent)
         node.start()
         print(f"{node.node} answers {', '.join(agent.topic for agent in agents)}", flush=True)
         while not end.wait(1) and not node.out:
-            continue
+            if node.behind_its_machine():
+                _have_vouched(name, args)  # the node takes up what is on disk
         node.stop()  # when put out: perhaps only this machine's key is another now, then it is vouched for again
     return 0
 
@@ -78,20 +80,28 @@ def _member(name: str, args: argparse.Namespace) -> MeshSettings:
     """Settings of a node with a key of its own, which this machine's node vouches for. While none runs here
     the certificate of last time is used. Raises Failure, JoinRefused, PutOut."""
     from nova0.agents import bundles
-    from nova0.cli import mesh_door
-    from nova0.mesh import identity, keys
+    from nova0.mesh import identity
 
     folder = _folder() / name
-    key = keys.node_key(folder).public
     try:
-        with mesh_door.local_node(args) as node:
-            identity.store_vouched(folder, node.vouch(name, key))
+        _have_vouched(name, args)
     except Failure:
         if not identity.is_member(folder):
             raise
     mine = identity.load(folder).certificate
     settings: MeshSettings = bundles.mesh_settings(mine.process, ("member",))
     return dataclasses.replace(settings, state_dir=str(folder), host=mine.host, socket_path="")
+
+
+def _have_vouched(name: str, args: argparse.Namespace) -> None:
+    """Raises Failure where no node of this machine runs."""
+    from nova0.cli import mesh_door
+    from nova0.mesh import identity, keys
+
+    folder = _folder() / name
+    key = keys.node_key(folder).public
+    with mesh_door.local_node(args) as node:
+        identity.store_vouched(folder, node.vouch(name, key))
 
 
 def _folder() -> Path:

@@ -24,7 +24,7 @@ from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.calling import Calling
-from nova0.mesh.certificate import Chain, Tombstone
+from nova0.mesh.certificate import Chain, Tombstone, machine_of
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door, bind, take_port
@@ -314,6 +314,19 @@ class Node:
     def door_port(self) -> int:
         """Where newcomers knock; 0 before `start`."""
         return self._ports[3]
+
+    def behind_its_machine(self) -> bool:
+        """Of a user's agent: its machine has another certificate than the one it was vouched for with."""
+        mine = machine_of(self.identity.chain)
+        return bool(self.identity.certificate.process) and any(
+            peer.card.host == self.host
+            and peer.status is Status.UP
+            and peer.chain is not None
+            and not peer.is_users
+            and peer.chain.certificate != self.identity.chain.certificate
+            and machine_of(peer.chain).serial >= mine.serial
+            for peer in self.roster.peers.values()
+        )
 
     # what the parts ask of their node
 

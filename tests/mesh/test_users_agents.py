@@ -232,6 +232,33 @@ def test_a_user_who_lost_the_key_gets_the_name_back_with_a_new_one(lab):
         knock.ask(AskHello(first.chain(), first.card()))
 
 
+@pytest.mark.design("U7")
+@pytest.mark.slow
+def test_it_goes_on_when_its_machine_changes_its_key(lab):
+    """As `nova0 agent run` does: vouched for again as soon as its machine has another certificate."""
+    mine = users(lab)
+    until(lambda: up(mine, "lab1/host"), 15)
+
+    def renewed():
+        if mine.behind_its_machine():
+            with connect(lab.machine.settings.socket_path) as client:
+                identity.store_vouched(lab.folder / "own-mine", client.vouch("mine", mine.pair.public))
+            mine.rekeying.look()
+        return mine.out or mine.identity.chain.certificate == lab.machine.chain().certificate
+
+    before = lab.machine.pair.public
+    ordered = gevent.spawn(lab.machine.rekeying.order)
+    until(lambda: renewed() and lab.machine.pair.public != before, 30)
+    ordered.get(timeout=60)
+    until(lambda: lab.main.roster.tombs.count == 1 and (mine.out or mine.roster.tombs.count == 1), 30)
+    if mine.out:  # the old key was put out before it was vouched for again: it starts anew
+        mine.stop()
+        mine = users(lab)
+    assert not mine.behind_its_machine()
+    until(lambda: up(lab.main, mine.node), 30)
+    assert lab.main.stub(MineAPI, "lab1").where() == "lab1"
+
+
 def test_another_users_agent_of_that_name_is_another_agent(lab, monkeypatch):
     monkeypatch.setattr("os.getuid", lambda: 4711)
     other = users(lab)
