@@ -21,6 +21,7 @@ from nova0.cli.commands import mesh_graph, top
 from nova0.mesh.bus import Status
 from nova0.mesh.errors import BadArguments, Busy
 from nova0.mesh.scraped import Scraped, address
+from nova0.metrics import BOUNDS_S
 
 NOVA0 = [sys.executable, "-m", "nova0.cli.main"]
 WAIT_S = 30
@@ -113,9 +114,9 @@ def test_rates_are_of_the_time_between_two_tellings_and_none_after_a_restart():
     member = {"node": "a/host", "status": "up", "roles": ["host"], "address": "x:1", "version": "1", "load": 3}
     old = dict.fromkeys(("answered", "asked", "failed", "casts_sent", "casts_heard", "bytes_in", "bytes_out"), 10)
     old |= {"load": 0, "gaps": 1, "reconnects": 0, "stalls": 0, "up_s": 100.0, "at_s": 50.0}
-    old |= {"buckets": [0] * 21, "asked_buckets": [0] * 21}
+    old |= {"buckets": [0] * (len(BOUNDS_S) + 1), "asked_buckets": [0] * (len(BOUNDS_S) + 1)}
     new = {**old, "answered": 30, "bytes_in": 1010, "up_s": 102.0, "at_s": 52.0, "load": 2}
-    new["buckets"] = [0, 0, 20, *[0] * 18]
+    new["buckets"] = [20 if bound == 0.0005 else 0 for bound in (*BOUNDS_S, None)]
     row = top.row(member, {"answer": old}, {"answer": new})
     assert (row["calls_per_s"], row["bytes_per_s"], row["asked_per_s"], row["load"]) == (10.0, 500.0, 0.0, 2)
     assert 0.25 < row["p50_ms"] < 0.5 and row["asked_p50_ms"] is None
@@ -123,6 +124,7 @@ def test_rates_are_of_the_time_between_two_tellings_and_none_after_a_restart():
     assert fresh["calls_per_s"] is None and fresh["gaps"] == 1
     silent = top.row(member, {"answer": old}, {"answer": None, "error": "down"})
     assert (silent["error"], silent["load"], silent["gaps"]) == ("down", 3, None)
+    assert [top.cells({**row, "p50_ms": ms})[9] for ms in (0.021, 12.34, 2500)] == ["0.02 ms", "12.3 ms", "2.5 s"]
     assert top.cells(silent)[5:] == ["3", "-", "-", "-", "-", "-", "-", "-", "-"]
 
 

@@ -9,7 +9,7 @@ Example:
     $ nova0 top --sort calls
     $ nova0 top --once
     NODE             STATUS  ROLE        ADDRESS          VERSION  LOAD  CALLS/S  ASKED/S  CASTS/S  P50     P99     ...
-    lab1/controller  up      controller  10.0.0.11:40123  0.1.0    0     2.0      41.0     1.0      0.4 ms  0.9 ms  ...
+    lab1/controller  up      controller  10.0.0.11:40123  0.1.0    0     2.0      41.0     1.0      0.40 ms 0.90 ms ...
     $ nova0 top --json --count 5 | jq '.nodes[].calls_per_s'
 """
 
@@ -158,7 +158,10 @@ def cells(row: dict[str, Any]) -> list[str]:
         return "-" if row[name] is None else str(row[name])
 
     def milliseconds(name: str) -> str:
-        return "-" if row[name] is None else f"{row[name]:.1f} ms" if row[name] < 1000 else f"{row[name] / 1000:.1f} s"
+        value = row[name]
+        if value is None:
+            return "-"
+        return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.1f} ms" if value >= 1 else f"{value:.2f} ms"
 
     return [
         row["node"], row["status"], " ".join(row["roles"]), row["address"], row["version"], number("load"),
