@@ -125,6 +125,8 @@ def test_the_live_links_of_a_member_left_behind_are_cut(lab):
     told = rotated(lab, drop="now")
     assert list(told["missing"]) == ["lab1"]
     assert not lab.main.roster.admits(one.pair.public)
+    link = one.roster.peers["lab0/controller"].link
+    until(lambda: not link.up, what="its link is cut, though it says nothing on it")
     with pytest.raises((Unreachable, CallTimeout)):  # maybe it had been sent before the cut was seen
         one.stub(PaintAPI, "lab0", timeout_s=1).add(1)
 
