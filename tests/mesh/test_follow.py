@@ -362,5 +362,5 @@ class OrderOfUpdates(RuleBasedStateMachine):
         assert not self.order.behind and self.copy == self.state
 
 
-TestOrderOfUpdates = pytest.mark.design("N8")(OrderOfUpdates.TestCase)
+TestOrderOfUpdates = pytest.mark.slow(pytest.mark.design("N8")(OrderOfUpdates.TestCase))
 TestOrderOfUpdates.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

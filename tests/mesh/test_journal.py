@@ -317,5 +317,5 @@ def named(entry):
     return (entry.caller, entry.request_id) if isinstance(entry, journals.Done) else None
 
 
-TestAtMostOnce = pytest.mark.design("C32")(AtMostOnce.TestCase)
-TestAtMostOnce.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAtMostOnce = pytest.mark.slow(pytest.mark.design("C32")(AtMostOnce.TestCase))
+TestAtMostOnce.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
