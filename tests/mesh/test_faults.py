@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 
 import pytest
@@ -34,10 +33,9 @@ def test_a_seed_gives_the_same_faults_in_the_same_order():
 def test_three_thousand_calls_under_faults_break_no_promise(tmp_path):
     import fault_run
 
-    seed = int(os.environ.get("NOVA0_FAULT_SEED") or random.randrange(1_000_000))
-    print(f"seed {seed} (NOVA0_FAULT_SEED gives it again)")
+    seed = int(os.environ.get("NOVA0_FAULT_SEED") or 1)  # other orders: scripts/faults, which draws one
     findings, figures = fault_run.run(tmp_path, calls=3000, seed=seed, hosts=3, whole=False, rate=40)
     print(figures)
     assert findings == [], f"seed {seed}: " + "\n".join(findings)
     assert figures["calls"] >= 3000 and figures["outcomes"]["ok"] > 300, figures
-    assert figures["starts"] == 5
+    assert figures["starts"] == 5 + figures["aborts_for_want_of_descriptors"]
