@@ -27,6 +27,7 @@ def test_a_seed_gives_the_same_faults_in_the_same_order():
 
 
 @pytest.mark.covers("S202", "S206")
+@pytest.mark.design("F1")
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root, iproute2 and nftables")

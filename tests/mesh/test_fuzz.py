@@ -42,6 +42,7 @@ def test_every_seed_and_what_is_near_it_is_taken_or_refused(name):
             target.run(data)
 
 
+@pytest.mark.design("F6")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_search_guided_by_coverage_finds_nothing(name, tmp_path):

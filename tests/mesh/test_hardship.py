@@ -49,6 +49,7 @@ def test_a_batch_that_fails_as_a_whole_is_told_to_who_waits_and_the_next_one_run
     worker.stop()
 
 
+@pytest.mark.design("F2")
 def test_a_full_disk_does_not_stop_a_node_from_watching_others(lab, monkeypatch):
     monkeypatch.setattr(watching, "SAVE_AGAIN", 3)
     real, refused = keys.write_public, []
@@ -70,6 +71,7 @@ def test_a_full_disk_does_not_stop_a_node_from_watching_others(lab, monkeypatch)
     assert made.host == "lab1"
 
 
+@pytest.mark.design("F3")
 def test_a_turn_that_fails_does_not_end_the_loop(lab, monkeypatch):
     failed = []
 
@@ -139,6 +141,7 @@ def test_a_descriptor_that_became_something_else_is_let_be_and_leaks_nothing(lab
         assert len(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.design("F4")
 def test_a_socket_that_met_an_error_is_not_deaf_afterwards(lab, monkeypatch):
     host = lab.bus("lab1")
     host.offer(PaintAgent(host))

@@ -66,6 +66,7 @@ def held(node):
     return found
 
 
+@pytest.mark.design("F5")
 @pytest.mark.slow
 def test_two_hundred_killed_peers_leave_nothing_behind(tmp_path):
     cluster = Cluster(tmp_path)

@@ -246,6 +246,7 @@ def test_a_member_cannot_beat_or_leave_in_anothers_name(lab):
     assert lab.agent.colours == []
 
 
+@pytest.mark.design("F7")
 def test_hearsay_with_a_higher_start_number_does_not_displace_the_real_one(lab):
     """A forged record that comes first, with the attacker's key and a start number above the real one."""
     thief, host = keys.CurvePair(zmq.curve_keypair()[1]), lab.bus("lab1")
@@ -258,6 +259,7 @@ def test_hearsay_with_a_higher_start_number_does_not_displace_the_real_one(lab):
     assert peer.boot == host.boot and peer.roles == ("host",)
 
 
+@pytest.mark.design("F7")
 def test_a_member_cannot_speak_as_a_node_that_only_hearsay_knows(lab):
     """lab1 forges a record of lab9 with its own key, and casts in that name."""
     host = lab.bus("lab1")
