@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import msgspec
 import pytest
 from cluster import Cluster
@@ -120,13 +121,18 @@ def test_the_live_links_of_a_member_left_behind_are_cut(lab):
     """threat: a stolen signer's key made a member that is linked already."""
     one = host(lab)
     all_up(lab.main, one)
+    until(lambda: (lab.main.stub(PaintAPI).colour("blue"), one.agent.colours)[1], what="it hears casts")
     one.offers._methods["mesh", "reissued"].function = lambda chain: 1 / 0  # it will not take the new one
     one.offers._methods["mesh", "signers"].function = lambda signed: None
     told = rotated(lab, drop="now")
     assert list(told["missing"]) == ["lab1"]
     assert not lab.main.roster.admits(one.pair.public)
     link = one.roster.peers["lab0/controller"].link
-    until(lambda: not link.up, what="its link is cut, though it says nothing on it")
+    until(lambda: not link.up, what="its link is cut")
+    for _ in range(10):
+        lab.main.stub(PaintAPI).colour("red")
+        gevent.sleep(0.05)
+    assert "red" not in one.agent.colours, "nor does it hear what is cast"
     with pytest.raises((Unreachable, CallTimeout)):  # maybe it had been sent before the cut was seen
         one.stub(PaintAPI, "lab0", timeout_s=1).add(1)
 
