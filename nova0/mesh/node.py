@@ -18,7 +18,7 @@ import zmq
 
 import nova0
 from nova0 import trace
-from nova0.mesh import addresses, casting, counts, identity, keys, machine, rekeying, wire
+from nova0.mesh import addresses, buffers, casting, counts, identity, keys, machine, rekeying, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
@@ -118,6 +118,7 @@ class Node:
         """Bind, remember, find the others. Returns when this node can be called; peers appear by and by."""
         if self._running:
             return
+        buffers.keep()
         self._lock = keys.only_one(Path(self.settings.state_dir), self.settings.process)
         wanted = self.rekeying.wanted
         try:

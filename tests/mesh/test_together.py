@@ -9,6 +9,7 @@ from contract import until
 from gevent.event import Event
 
 from nova0.mesh.bus import Status
+from nova0.mesh.errors import Unreachable
 from nova0.mesh.surface import CONTROLLER, Surface, call, cast
 
 
@@ -117,3 +118,13 @@ def test_what_is_too_much_for_one_frame_goes_in_several(two):
         crowd.note(str(n) * 200_000)
     until(lambda: len(agent.heard) == 12, 60)
     assert [text[0] for text in agent.heard] == [str(n)[0] for n in range(12)]
+
+
+def test_who_is_quarantined_is_passed_over_from_the_next_call_on(two):
+    """Though the members of a topic are remembered between calls."""
+    main, _, _ = two
+    anyone = main.stub(CrowdAPI)
+    assert anyone.size("xy") == 2
+    main.roster.quarantine(main.roster.peers["lab1/host"].card.key, "the test says so")
+    with pytest.raises(Unreachable):
+        anyone.size("xy")
