@@ -34,7 +34,6 @@ def nova0(cloud, host, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.covers("S212")
 @pytest.mark.design("X1", "Y1")
 def test_servers_are_made_while_every_key_but_the_roots_is_changed(cloud, tmp_path):
     stick = tmp_path / "stick.key"

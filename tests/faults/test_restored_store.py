@@ -56,7 +56,6 @@ def agents(cloud):
 
 
 @pytest.mark.slow
-@pytest.mark.covers("S212")
 @pytest.mark.design("R1", "R6")
 def test_after_a_restore_hosts_delete_nothing_until_the_store_is_adopted(cloud, tmp_path):
     """threat: a restored store, or a second one, has live servers destroyed."""

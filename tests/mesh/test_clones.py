@@ -75,7 +75,6 @@ def test_a_folder_of_another_machine_does_not_start_until_it_is_said_to_have_mov
 
 
 @pytest.mark.slow
-@pytest.mark.covers("S206")
 @pytest.mark.design("W2", "W3")
 def test_two_copies_at_the_same_time_are_both_in_quarantine_until_one_has_another_key(lab):
     """threat: a cloned machine runs beside the first."""

@@ -107,7 +107,6 @@ def remembered(lab):
     return lab.host.stores._memory
 
 
-@pytest.mark.covers("S212")
 @pytest.mark.design("R1", "R2")
 def test_a_store_put_back_from_an_older_copy_destroys_nothing_until_it_is_adopted(lab):
     lab.mark = 150  # grows while linked: the beats say so
