@@ -95,4 +95,5 @@ def test_every_declared_method_is_on_the_page_with_its_patience_and_callers():
             assert all(f"| {argument} | " in part for argument in method.arguments)
             count += 1
     assert count > 30
-    assert surfaces.described()["images"][0]["units"] == {"offset": "bytes", "length": "bytes"}
+    [stop] = [row for row in surfaces.described()["compute"] if row["name"] == "stop"]
+    assert stop["units"] == {"patience_s": "seconds"}
