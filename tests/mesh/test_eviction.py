@@ -14,19 +14,19 @@ import zmq
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
-from nova0.mesh import answering, certificate, keys, tombstones, wire
+from nova0.mesh import answering, certificate, evicting, keys, tombstones, wire
 from nova0.mesh.bus import Status
 from nova0.mesh.certificate import FOR_GOOD, Stone, Tombstone, sign
-from nova0.mesh.errors import JoinRefused, OutcomeUnknown, PutOut, StreamBroken, Unreachable
+from nova0.mesh.errors import CallTimeout, JoinRefused, OutcomeUnknown, PutOut, StreamBroken, Unreachable
 from nova0.mesh.joining import join
-from nova0.mesh.monitor import Dialled
+from nova0.mesh.monitor import Dialled, Lines
 from nova0.mesh.node import Node
 from nova0.mesh.zap import dial_curve
 
 
 @pytest.fixture
 def lab(tmp_path):
-    cluster = Cluster(tmp_path, handshake_s=0.5)
+    cluster = Cluster(tmp_path, handshake_s=10)
     cluster.main = cluster.bus("lab0", "controller", ("controller",))
     cluster.main.agent = PaintAgent(cluster.main)
     cluster.main.offer(cluster.main.agent)
@@ -48,6 +48,18 @@ def all_up(*nodes):
         return all({m.node for m in n.members() if m.status is Status.UP} >= {o.node for o in nodes} for n in nodes)
 
     until(seen, 15, "all see each other")
+
+
+def answers(node, at):
+    """Where a call ends up; on a loaded machine a link may be dialled anew meanwhile."""
+
+    def asked():
+        try:
+            return node.stub(PaintAPI, at).where()
+        except (Unreachable, CallTimeout):
+            return None
+
+    return until(asked, 30, f"{at} answers")
 
 
 def stone_for(lab, name, **more):
@@ -83,7 +95,7 @@ def test_an_evicted_host_is_out_everywhere_and_says_why(lab, caplog):
             node.stub(PaintAPI, "lab2").where()
     with pytest.raises(Unreachable, match="nova0 join"):
         away.stub(PaintAPI, "lab1").where()
-    assert others[0].stub(PaintAPI, "lab3").where() == "lab3"
+    assert answers(others[0], "lab3") == "lab3"
     assert any(r.levelno == logging.ERROR and "lab2 was put out" in r.getMessage() for r in caplog.records)
     for name in ("lab0", "lab1", "lab2", "lab3"):
         (path,) = (lab.folder / name / "tombstones").glob("[0-9a-f]*")
@@ -122,9 +134,10 @@ def test_threat_an_evicted_node_is_not_served_on_its_live_link_and_the_link_is_c
     rogue, other = host(lab, "lab2"), host(lab, "lab1")
     all_up(lab.main, rogue, other)
     hiding(rogue)
-    assert rogue.stub(PaintAPI, "lab0").add(1, 1) == 2 == other.stub(PaintAPI, "lab0").add(1, 1)
+    assert answers(rogue, "lab0") == "lab0" == answers(other, "lab0")
+    cut, shut = set(), Lines.cut
+    monkeypatch.setattr(Lines, "cut", lambda self, user: (cut.add(user), shut(self, user))[1])
     monkeypatch.setattr(answering, "LAST_WORD_S", 1e6)
-    sockets = {node.node: node.roster.peers["lab0/controller"].link._driven for node in (rogue, other)}
     link = rogue.roster.peers["lab0/controller"].link
     heard = []
     lab.main.agent.add = lambda a, b=10: heard.append(a)
@@ -133,8 +146,8 @@ def test_threat_an_evicted_node_is_not_served_on_its_live_link_and_the_link_is_c
         link._driven.put(wire.Call(900 + number, f"r{number}", "paint", "add", wire.Raw(b"\x81\xa1a\x01"), 9000))
     until(lambda: not link.up, 15, "it is cut at its first word")
     assert heard == []
-    assert other.stub(PaintAPI, "lab0").where() == "lab0"
-    assert other.roster.peers["lab0/controller"].link._driven is sockets["lab1/host"], "others keep their connection"
+    assert answers(other, "lab0") == "lab0"
+    assert cut == {keys.key_text(rogue.pair.public)}, "nobody else's connection was cut"
     with pytest.raises(Unreachable):
         rogue.stub(PaintAPI, "lab0").add(1, 1)
     assert heard == []
@@ -166,6 +179,7 @@ def test_threat_a_silent_link_of_an_evicted_node_is_cut_too(lab):
         return subscriber.poll(0)
 
     until(painted, 15, "it hears casts")
+    rogue.stop()  # what is left of it says nothing any more
     evict(lab, "lab2")
     until(lambda: len(ends) == 2, 15, "both connections are cut")
     while subscriber.poll(0):
@@ -258,10 +272,12 @@ def test_threat_what_one_link_hides_another_tells(lab):
 
 @pytest.mark.design("E7")
 def test_a_push_that_was_lost_is_made_good_by_the_beats(lab):
-    other, away = host(lab, "lab1"), host(lab, "lab2")
-    all_up(lab.main, other, away)
+    other = host(lab, "lab1")
+    all_up(lab.main, other)
+    identity = lab.main.identity
+    stone = tombstones.put_out(identity.signer(), identity.cluster, os.urandom(32), "an old key", "", "lab0")
     say, lab.main.evicting._say = lab.main.evicting._say, lambda *_: None
-    evict(lab, "lab2")
+    lab.main.evicting.put_out([stone])  # of nobody here: no link is cut, and greeted anew, for it
     lab.main.evicting._say = say
     until(lambda: other.roster.tombs == lab.main.roster.tombs, 15, "the digest differed")
 
@@ -293,6 +309,7 @@ def test_threat_forged_tombstones_put_nobody_out_and_cost_little(lab, monkeypatc
     for body in forged:
         with pytest.raises(JoinRefused):
             lab.main.evicting.put_out([body])
+    monkeypatch.setattr(evicting, "QUIET_S", 1e6)
     checks = []
     check = certificate.check
     monkeypatch.setattr(certificate, "check", lambda *args: (checks.append(args[1]), check(*args)))
@@ -300,9 +317,9 @@ def test_threat_forged_tombstones_put_nobody_out_and_cost_little(lab, monkeypatc
     for number in range(400):
         many = [stone_for(lab, "lab2", signer=own, serial=FOR_GOOD + number * 10 + n) for n in range(10)]
         assert link.say(wire.Stones(wire.Tombs(9, b"12345678"), many))
-    assert rogue.stub(PaintAPI, "lab0").where() == "lab0"  # after all of them
+    assert answers(rogue, "lab0") == "lab0"  # after all of them
     assert lab.main.roster.tombs.count == 0 and not other.out
-    assert checks.count("tombstone") <= 4 * tombstones.MOST_BAD  # of the 4,000
+    assert checks.count("tombstone") <= tombstones.MOST_BAD  # of the 4,000
     assert sum("lab1/host shows a tombstone" in r.getMessage() for r in caplog.records) == 1
     evict(lab, "lab2")  # and the real one holds
     until(lambda: other.out, 15)
@@ -374,7 +391,7 @@ def test_a_node_of_the_protocol_before_goes_on_beside_tombstones(lab):
     evict(lab, "lab2")
     old = lab.process(lab.member("lab1", speaks=(1, 1))).ready()
     until(lambda: any(m.host == "lab1" and m.status is Status.UP for m in lab.main.members()), 15)
-    assert lab.main.stub(PaintAPI, "lab1").where() == "lab1"
+    assert answers(lab.main, "lab1") == "lab1"
     assert "garbage" not in old.log() and "not a frame" not in old.log()
 
 

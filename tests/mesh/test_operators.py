@@ -41,7 +41,7 @@ class Gate(PaintAgent, GateAPI):
 
 @pytest.fixture
 def lab(tmp_path):
-    cluster = Cluster(tmp_path, handshake_s=0.5)
+    cluster = Cluster(tmp_path, handshake_s=10)
     cluster.main = cluster.bus("lab0", "controller", ("controller",))
     cluster.gate = Gate(cluster.main)
     cluster.main.offer(cluster.gate)
@@ -228,7 +228,7 @@ def test_threat_an_operators_certificate_lets_nobody_in_as_a_node(lab):
     pair = keys.CurvePair(zmq.curve_keypair()[1])
     card = wire.Card("ann/host", ("operator",), (), "127.0.0.1", 1, 1, 1, 0, pair.public, "0", 1)
     door, context = lab.main.card(), zmq.Context()
-    knock = Knock(context, pair, "127.0.0.1", door.door_port, door.key, 0.5)
+    knock = Knock(context, pair, "127.0.0.1", door.door_port, door.key, 10)
     with knock, pytest.raises(JoinRefused):
         knock.ask(AskHello(Chain(lab.ann.certificate, lab.main.identity.chain.signers), card))
     context.destroy(0)

@@ -44,7 +44,7 @@ class TameAgent(PaintAgent, Tame):
 
 @pytest.fixture
 def lab(tmp_path):
-    cluster = Cluster(tmp_path, handshake_s=0.5)
+    cluster = Cluster(tmp_path, handshake_s=10)
     cluster.main = cluster.bus("lab0", "controller", ("controller",))
     cluster.agent = PaintAgent(cluster.main)
     cluster.main.offer(cluster.agent)
@@ -163,7 +163,7 @@ def test_threat_it_cannot_be_another_process_or_vouch_for_anybody(lab):
 
     def refused(chain, card=card, pair=other):
         door = lab.main.card()
-        knock = Knock(lab.context, pair, "127.0.0.1", door.door_port, door.key, 0.5)
+        knock = Knock(lab.context, pair, "127.0.0.1", door.door_port, door.key, 10)
         with knock, pytest.raises(JoinRefused):
             knock.ask(AskHello(chain, card))
 
@@ -185,7 +185,7 @@ def test_threat_it_cannot_be_another_process_or_vouch_for_anybody(lab):
     refused(Chain(chain.certificate, chain.signers, from_mine))
     with pytest.raises(JoinRefused):
         mine.identity.vouch("x", other.public)
-    with Knock(lab.context, other, "127.0.0.1", lab.main.card().door_port, lab.main.card().key, 0.5) as knock:
+    with Knock(lab.context, other, "127.0.0.1", lab.main.card().door_port, lab.main.card().key, 10) as knock:
         knock.ask(AskHello(vouched(), card))  # only the forged ones were refused
     assert {m.node for m in lab.main.members()} == {"lab0/controller", "lab1/host", "lab1/user-mine", "lab1/user-x"}
 
@@ -227,7 +227,7 @@ def test_a_user_who_lost_the_key_gets_the_name_back_with_a_new_one(lab):
     assert lab.main.stub(MineAPI, "lab1").where() == "lab1"
     assert not lab.main.roster.admits(first.pair.public)
     door = lab.main.card()
-    knock = Knock(lab.context, first.pair, "127.0.0.1", door.door_port, door.key, 0.5)
+    knock = Knock(lab.context, first.pair, "127.0.0.1", door.door_port, door.key, 10)
     with knock, pytest.raises(JoinRefused, match="another key"):  # the older certificate
         knock.ask(AskHello(first.chain(), first.card()))
 
