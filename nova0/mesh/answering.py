@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -33,7 +34,7 @@ from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Peer, Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.surface import Role
-from nova0.mesh.zap import peer_address, user_id
+from nova0.mesh.zap import peer_address, source, user_id
 
 LOG = logging.getLogger(__name__)
 LAST_WORD_S = 0.2  # the tombstone may be read by the one it concerns, then its connections are cut
@@ -59,6 +60,10 @@ class Greeter(Protocol):
     def store_doubt(self, of: str = "") -> str: ...
 
     def said_goodbye(self, peer: Peer, boot: int) -> None: ...
+
+    def ponged(self, peer: Peer, pong: wire.Pong) -> None: ...
+
+    def caller_cut(self, peer: Peer) -> None: ...
 
 
 class Reply(Protocol):
@@ -116,6 +121,7 @@ class Answering:
         self._here = home.settings.node
         self._routes: dict[bytes, tuple[str, Peer]] = {}  # routing id -> (User-Id at its Hello, peer)
         self._route_of: dict[str, bytes] = {}
+        self._connections: dict[int, tuple[int, bytes]] = {}  # descriptor -> (inode, routing id)
         self._jobs: dict[tuple[str, str], Job] = {}  # (caller, its request id)
         self.running = 0
         self.leaving = self._shut = False
@@ -130,6 +136,26 @@ class Answering:
         end = time.monotonic() + timeout_s
         while self._jobs and time.monotonic() < end:
             gevent.sleep(0.02)
+
+    def say(self, peer: Peer, message: Any) -> bool:
+        """Send over the connection that the peer dialled to here; False where there is none."""
+        route = self._route_of.get(peer.node)
+        if route is None:
+            return False
+        self._put(message, route)
+        return True
+
+    def gone(self, descriptor: int, inode: int) -> None:
+        """A connection to the RPC socket is cut."""
+        greeted, route = self._connections.get(descriptor, (0, b""))
+        if not route or (inode and greeted and inode != greeted):
+            return
+        del self._connections[descriptor]
+        _, peer = self._routes.pop(route, ("", None))
+        if peer is not None and self._route_of.get(peer.node) == route:
+            del self._route_of[peer.node]
+            peer.connected = False
+            self._home.caller_cut(peer)
 
     def queued(self) -> int:
         return self._driven.queued()
@@ -197,7 +223,7 @@ class Answering:
                 continue
             pool.run_added()  # in the order in which they came
             if isinstance(message, wire.Hello):
-                pool.run(self._greet, route, user, peer_address(frame), message)
+                pool.run(self._greet, route, user, peer_address(frame), message, source(frame))
                 peer = self._speaker(route, user)
             elif peer is None:
                 self._put(wire.Refused(wire_form(Unreachable(f"{self._here}: say hello first"))), route)
@@ -227,8 +253,10 @@ class Answering:
             self._home.took_stones(peer, message, lambda said: self._put(said, route))
         elif isinstance(message, wire.Goodbye):
             self._home.said_goodbye(peer, message.boot)
+        elif isinstance(message, wire.Pong):
+            self._home.ponged(peer, message)
 
-    def _greet(self, route: bytes, user: str, address: str, hello: wire.Hello) -> None:
+    def _greet(self, route: bytes, user: str, address: str, hello: wire.Hello, descriptor: int) -> None:
         try:
             key = hello.card.key
             if key_text(key) != user:
@@ -246,6 +274,8 @@ class Answering:
             self._routes.pop(earlier, None)
         self._routes[route] = (user, peer)
         self._route_of[peer.node] = route
+        self._connections[descriptor] = (_inode(descriptor), route)
+        peer.connected = True
         self._put(welcome, route)
 
     def _put(self, message: Any, route: bytes) -> None:
@@ -375,3 +405,11 @@ class Answering:
                     job.running.take_back("its time is up", expired=True)
             for route, numbers in waiting.items():
                 self._put(wire.Working(numbers), route)
+
+
+def _inode(descriptor: int) -> int:
+    """What an open descriptor is now; 0: nothing."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -102,9 +103,14 @@ def check(public: bytes, kind: str, signed: Signed) -> None:
     if len(signed.body) > MAX_SIGNED_BYTES:
         raise JoinRefused(f"signed {kind} is too long")
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signed.signature, _prefix(kind) + signed.body)
+        _verify(public, kind, signed)
     except (InvalidSignature, ValueError):
         raise JoinRefused(f"the {kind}'s signature does not hold: it was not made by this cluster") from None
+
+
+@lru_cache(maxsize=16384)  # the same bytes come with every greeting, the signers' with every certificate
+def _verify(public: bytes, kind: str, signed: Signed) -> None:
+    Ed25519PublicKey.from_public_bytes(public).verify(signed.signature, _prefix(kind) + signed.body)
 
 
 def verify(chain: Chain, cluster: bytes, known: SignerSet | None = None) -> tuple[Certificate, SignerSet]:

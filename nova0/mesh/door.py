@@ -166,6 +166,11 @@ class Knock:
         self._driven = Driven(socket, self._heard)
         socket.connect(f"tcp://{bracket(address)}:{port}")
 
+    @property
+    def reached(self) -> bool:
+        """A machine took the connection, whether or not its process answers."""
+        return self._watch.reached
+
     def ask(self, question: Ask) -> Shown:
         """Raises Unreachable when nobody (or another key) answers, JoinRefused when the door refuses."""
         self._driven.put(question)

@@ -91,6 +91,8 @@ class Home(Protocol):
 
     def ponged(self, peer: Peer, pong: wire.Pong) -> None: ...
 
+    def ping_age(self, node: str) -> float | None: ...
+
     def said_goodbye(self, peer: Peer, boot: int) -> None: ...
 
 
@@ -101,7 +103,7 @@ class Link:
         self.up = self.closed = False
         self.trouble = "not dialled yet"
         self.fatal: MeshError | None = None  # a refusal that dialling again will not change
-        self._been_up = False
+        self._been_up = self._reached = False
         self.greeted: list[Callable[[], None]] = []
         self._number = 0
         self._driven: Driven | None = None
@@ -118,6 +120,11 @@ class Link:
     def wanted(self) -> bool:
         """Up, or being dialled; not resting."""
         return self._keeper is not None
+
+    @property
+    def reached(self) -> bool:
+        """The last dial met a machine that takes the connection, whether or not its process answers."""
+        return self._reached if self._watch is None else self._watch.reached
 
     def ensure(self) -> None:
         """Be up, now or as soon as the peer can be reached."""
@@ -266,7 +273,7 @@ class Link:
         self._state, self._cut = AsyncResult(), Event()
         socket = home.context.socket(zmq.DEALER)
         dial_curve(socket, home.pair, card.key)
-        limit(socket, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=home.settings.handshake_s)
+        limit(socket, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=home.settings.handshake_s, beats=True)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.SNDHWM, home.settings.queue)
         self._watch = Dialled(home.context, socket, self._broken)
@@ -295,7 +302,10 @@ class Link:
         """Prove ourselves at the peer's door, and it to us. Its card as it is now."""
         home = self._home
         with Knock(home.context, home.pair, card.address, card.door_port, card.key, home.settings.handshake_s) as knock:
-            shown = knock.ask(AskCert())
+            try:
+                shown = knock.ask(AskCert())
+            finally:
+                self._reached = knock.reached
             if shown.card.node != card.node:
                 raise JoinRefused(f"{card.address}:{card.door_port}: expected {card.node}, found {shown.card.node}")
             home.roster.prove(shown.chain, shown.card, card.key, card.address)
@@ -305,6 +315,7 @@ class Link:
     def _drop(self, why: str, linger_ms: int = 0) -> None:
         was_up, self.up = self.up, False
         if self._watch is not None:
+            self._reached = self._watch.reached
             self._watch.close()
             self._watch = None
         if self._driven is not None:
@@ -360,6 +371,8 @@ class Link:
                 self._tell(pending, message.value)
         elif isinstance(message, wire.Pong):
             self._home.ponged(self.peer, message)
+        elif isinstance(message, wire.Ping):  # the other side has no link of its own
+            self.say(wire.Pong(message.nonce, message.node, self._home.ping_age(message.node) if message.node else 0.0))
         elif isinstance(message, wire.Goodbye):
             self._home.said_goodbye(self.peer, message.boot)
         elif isinstance(message, wire.Stones) and self.up:

@@ -14,6 +14,7 @@ from nova0.mesh.bus import Status
 from nova0.mesh.roster import Peer
 
 STALL_S = 1.0  # between two ticks: this node itself was held
+CUT_S = 0.3  # a peer whose connection to us broke may dial anew within this before it is suspected
 
 
 class Verdict(Struct):
@@ -37,6 +38,8 @@ class Judge:
             for peer in peers:
                 if peer.heard_at is not None:
                     peer.heard_at += lost
+                if peer.cut_at is not None:
+                    peer.cut_at += lost
                 if peer.status is Status.SUSPECT:
                     peer.suspect_at += lost
         self._last = now
@@ -44,8 +47,13 @@ class Judge:
         for peer in peers:
             if not peer.watched or peer.heard_at is None:
                 continue
-            if peer.status is Status.UP and now - peer.heard_at > self._silence_s:
-                verdicts.append(self.suspect(peer, now, "beats missed"))
+            if peer.status is Status.UP:
+                if now - peer.heard_at > self._silence_s:
+                    verdicts.append(self.suspect(peer, now, "beats missed"))
+                elif peer.cut_at is not None and now - peer.cut_at >= CUT_S:
+                    peer.cut_at = None
+                    if peer.link is None or not peer.link.up:
+                        verdicts.append(self.suspect(peer, now, "its connection is cut"))
             elif peer.status is Status.SUSPECT:
                 if now - peer.suspect_at >= self._probe_s:
                     verdicts.append(Verdict(peer, Status.DOWN, why(peer)))
@@ -64,6 +72,10 @@ def why(peer: Peer) -> str:
     """What is known of the reason, for a person."""
     link = peer.link
     if link is not None and link.up:
-        return "its link is up but no beats come: its loop is held, or the process is stopped"
+        return "its link is up but no beats come: its loop is held"
+    if peer.connected:
+        return "its connection stands but no beats come: its loop is held, or it was stopped just now"
+    if link is not None and link.reached:
+        return "its machine takes connections, its process does not answer: it is stopped"
     trouble = link.trouble if link is not None else ""
     return f"no beats, no answer to probes; {trouble}" if trouble else "no beats, no answer to probes"

@@ -4,9 +4,10 @@ on a dialled one whether it is up, refused or cut.
 
 from __future__ import annotations
 
+import _socket
+import logging
 import os
 import socket as sockets
-import stat
 import struct
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ import zmq
 
 from nova0.mesh.driven import Driven
 from nova0.mesh.refusals import Refusals
+from nova0.native import offload
 
+LOG = logging.getLogger(__name__)
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 NAME_S = 1.0
 CLOSING = {"04", "05", "06", "0B"}  # FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSING
@@ -40,7 +43,10 @@ class _MonitorDriven(Driven):
 
     def _take_one(self) -> None:
         event, value = struct.unpack("=hi", self.socket.recv_multipart(zmq.NOBLOCK)[0])
-        self._event(event & 0xFFFF, value)
+        try:
+            self._event(event & 0xFFFF, value)
+        except Exception:  # a monitor that is read no more fills up, and then libzmq's own thread waits for it
+            LOG.exception("an event of a connection could not be handled")
 
 
 class Gate:
@@ -54,9 +60,10 @@ class Gate:
         refusals: Refusals,
         life_s: float | None = None,
         most: int | None = None,
-        gone: Callable[[int], None] | None = None,
+        gone: Callable[[int, int], None] | None = None,
     ) -> None:
-        """`gone(descriptor)`: a connection that had been accepted is no more."""
+        """`gone(descriptor, inode)`: a connection that had been accepted is no more; the number may be taken
+        by the next one already, the inode is not. 0: it went before it was seen."""
         self._refusals, self._life_s, self._most, self._gone = refusals, life_s, most, gone
         self._open: dict[int, tuple[str, float, int]] = {}  # descriptor -> (address, since, inode)
         self._failing = self._unnamed = ""
@@ -83,7 +90,7 @@ class Gate:
     def _name_now(self) -> None:
         if self._unnamed and not self._closed:
             port = int(self._watched.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0").rpartition(":")[2])  # type: ignore[union-attr]
-            for address in closing_with(port)[:3] or ["an unknown address"]:
+            for address in offload(closing_with, port)[:3] or ["an unknown address"]:
                 self._refusals.note(address, f"{self._unnamed} (not a nova0 node of this cluster)")
         self._unnamed = ""
 
@@ -102,9 +109,9 @@ class Gate:
             # libzmq names no descriptor here; the disconnection of the same peer follows at once
             self._failing = "wrong key" if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH else "no CURVE handshake"
         else:
-            address, _, _ = self._open.pop(value, ("", 0.0, 0))
+            address, _, inode = self._open.pop(value, ("", 0.0, 0))
             if self._gone is not None:
-                self._gone(value)
+                self._gone(value, inode)
             failing, self._failing = self._failing, ""
             if failing and address:
                 self._unnamed = ""
@@ -115,13 +122,14 @@ class Gate:
     def _accepted(self, descriptor: int) -> None:
         connection = _connection(descriptor)
         if connection is None:
-            return  # gone already
-        with connection:
-            try:
-                address = str(connection.getpeername()[0])
-            except (OSError, IndexError):
-                return
+            return
+        try:
+            address = str(connection.getpeername()[0])
             inode = os.fstat(connection.fileno()).st_ino
+        except (OSError, IndexError):
+            return
+        finally:
+            connection.close()
         self._open[descriptor] = (address, time.monotonic(), inode)
         if self._most is not None and sum(a == address for a, _, _ in self._open.values()) > self._most:
             self._refusals.note(address, f"more than {self._most} connections at the door")
@@ -162,24 +170,27 @@ def shut(descriptor: int, inode: int) -> None:
     connection = _connection(descriptor)
     if connection is None:
         return
-    with connection:
-        try:
-            if os.fstat(connection.fileno()).st_ino == inode:
-                connection.shutdown(sockets.SHUT_RDWR)
-        except OSError:
-            return  # gone by itself
+    try:
+        if os.fstat(connection.fileno()).st_ino == inode:
+            connection.shutdown(sockets.SHUT_RDWR)
+    except OSError:
+        return  # gone by itself
+    finally:
+        connection.close()
 
 
-def _connection(descriptor: int) -> sockets.socket | None:
-    """A copy of a descriptor of libzmq's; None where it is closed, or a file or something else by now."""
+def _connection(descriptor: int) -> _socket.socket | None:
+    """A socket object over a copy of a descriptor of libzmq's. None: closed meanwhile, and its number perhaps
+    taken by something that is no socket. Not gevent's class, which would watch it."""
     try:
         copy = os.dup(descriptor)
     except OSError:
         return None
-    if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+    try:
+        return _socket.socket(fileno=copy)
+    except OSError:
         os.close(copy)
         return None
-    return sockets.socket(fileno=copy)
 
 
 def closing_with(port: int) -> list[str]:
@@ -190,7 +201,7 @@ def closing_with(port: int) -> list[str]:
             rows = Path(path).read_text().splitlines()[1:]
         except OSError:
             continue
-        for row in rows:
+        for row in (row for row in rows if f":{port:04X} " in row):  # a controller has thousands
             _, local, remote, state, *_ = row.split()
             if int(local.rpartition(":")[2], 16) == port and state in CLOSING:
                 raw = bytes.fromhex(remote.partition(":")[0])
@@ -204,12 +215,12 @@ class Dialled:
 
     def __init__(self, context: zmq.Context, socket: zmq.Socket[bytes], cut: Callable[[str, bool], None]) -> None:
         self._cut, self._said = cut, False
-        self.up = False
+        self.reached = self.up = False  # TCP stands; the handshake is done
         self._watched = socket
         self._driven = _watch(
             context,
             socket,
-            zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_SUCCEEDED | FAILED,
+            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_SUCCEEDED | FAILED,
             self._event,
         )
 
@@ -222,6 +233,8 @@ class Dialled:
     def _event(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.up = True
+        elif event == zmq.EVENT_CONNECTED:
+            self.reached = True
         elif not self._said:
             self._said = True
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:

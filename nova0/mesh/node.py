@@ -6,6 +6,7 @@ What a part decides is in its own file; here is only who hears what from whom. S
 from __future__ import annotations
 
 import logging
+import resource
 import secrets
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import COME_BACK, Peer, Roster, put_out_text, refuse_if_out
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
+from nova0.mesh.stalls import Stalls
 from nova0.mesh.stores import StoreClaim, Stores
 from nova0.mesh.streams import links
 from nova0.mesh.streams.stream import Handler, Stream
@@ -49,7 +51,7 @@ from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub, stub_class
 from nova0.mesh.surface import Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
-from nova0.mesh.watching import Watching
+from nova0.mesh.watching import MOST_INTRODUCED, Watching
 from nova0.mesh.zap import RPC, ZapHandler, limit, serve_curve
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Node:
         self.asking = Asking(self)
         self.offers = dispatch.Offers(self.node)
         self.refusals = Refusals(self.node)
+        self.stalls = Stalls(self.node, settings.stall_ms, self.counts.stalled)
         self.roster = Roster(self.identity, self.node, settings.peers)
         refuse_if_out(self.identity)
         self.stores = Stores(self.identity, settings.process)
@@ -104,6 +107,7 @@ class Node:
         self.rekeying = rekeying.Rekeying(self)
         self.offers.add(MeshAgent(self))
         self.roster.changed.append(self._changed)
+        self.roster.told.append(self._told)
 
     # what an application sees (mesh.bus.Bus)
 
@@ -130,7 +134,8 @@ class Node:
         self.boot = keys.next_boot(Path(self.settings.state_dir), self.settings.process, step)
         self._context = zmq.Context(io_threads=2)  # zap.CALL_THREAD, zap.STREAM_THREAD
         self._open = True
-        self._context.set(zmq.MAX_SOCKETS, 16384)
+        self._context.set(zmq.MAX_SOCKETS, 65_000)
+        _raise_descriptors()
         self.address = addresses.own_address(self.settings)
         try:
             self._bind()
@@ -150,6 +155,7 @@ class Node:
             for follower in followers:
                 follower.start()
         self.watching.start()
+        self.stalls.start()
         self.rekeying.start()
         if self.settings.mdns:
             self._discover()
@@ -182,6 +188,7 @@ class Node:
         self.rekeying.stop()
         if self._discovery is not None:
             self._discovery.stop()
+        self.stalls.stop()
         self._running = False
         self.answering.farewell(wire.Goodbye(self.node, self.boot))
         self.casting.publish(wire.CHATTER, wire.Left(self.node, self.boot))
@@ -382,13 +389,12 @@ class Node:
         if self.is_controller:  # what it casts comes to the ear, over a way it makes anew with each greeting
             self.casting.greeted(peer, hello.marks)
         doubt = self._look_at_store(peer, hello)
-        link = self.link(peer)
-        if peer.watched and not link.up:
-            link.hurry()
+        self.watching.greeted(peer)
         s = self.settings
         adoption = self.stores.adoption if self.is_controller else None
+        members = self.watching.introduction()
         welcome = wire.Welcome(
-            peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), self.seen(), adoption, doubt,
+            peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), members, adoption, doubt,
             self.casting.sent(),
         )  # fmt: skip
         return peer, welcome
@@ -408,8 +414,8 @@ class Node:
             self.casting.join(peer)
             if not self.is_controller:
                 self.casting.greeted(peer, welcome.marks)
-        self.watching.told(peer, welcome.members)
-        self.watching.beat()
+        self.watching.told(peer, welcome.members, whole=len(welcome.members) != MOST_INTRODUCED)
+        self.watching.beat_soon()
 
     def link(self, peer: Peer) -> Link:
         if self.out:
@@ -511,6 +517,10 @@ class Node:
         if self._running:
             self.watching.cut(peer, why)
 
+    def caller_cut(self, peer: Peer) -> None:
+        if self._running:
+            self.watching.caller_cut(peer)
+
     def ponged(self, peer: Peer, pong: wire.Pong) -> None:
         self.watching.ponged(peer, pong)
 
@@ -609,6 +619,8 @@ class Node:
     def _changed(self, peer: Peer, old: Status) -> None:
         if self._running:
             self.streams.peer_changed(peer)
+
+    def _told(self, peer: Peer, old: Status) -> None:
         member = self.roster.member(peer)
         for heard in self._member_heard:
             _shielded(heard, member, old)
@@ -656,7 +668,7 @@ class Node:
         self._opened.append(self.door)
         self._ports[3] = self.door.port
         keys.write_public(state_dir / f"ports.{s.process}", " ".join(map(str, self._ports)).encode())
-        self._rpc_gate = Gate(self.context, rpc, self.refusals)
+        self._rpc_gate = Gate(self.context, rpc, self.refusals, gone=lambda *which: self.answering.gone(*which))
         self._opened.append(self._rpc_gate)
         self.streams = links.Links(self, stream, self.refusals)
         self._opened.append(self.streams)
@@ -667,6 +679,13 @@ class Node:
         self.watching = Watching(self)
         self.evicting = Evicting(self)
         self._sockets = sockets
+
+
+def _raise_descriptors() -> None:
+    """As many files as the machine allows this process: a controller needs three for each agent."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind_again(socket: zmq.Socket[bytes], listen: str, wanted: int, before: int) -> int:

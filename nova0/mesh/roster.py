@@ -17,6 +17,7 @@ from nova0.mesh import keys
 from nova0.mesh.bus import Member, Status
 from nova0.mesh.certificate import Certificate, Chain, Tombstone, has_topic, machine_of
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
+from nova0.mesh.flapping import Flaps
 from nova0.mesh.identity import Identity
 from nova0.mesh.tombstones import Tombstones
 from nova0.mesh.wire import BROKEN, LOWEST, Card, Seen, Tombs
@@ -45,8 +46,11 @@ class Peer:
         "certificate",
         "chain",
         "claimed_by",
+        "connected",
+        "cut_at",
         "detail",
         "doubt",
+        "flaps",
         "heard_at",
         "hint",
         "left_boot",
@@ -59,6 +63,7 @@ class Peer:
         "roles",
         "status",
         "suspect_at",
+        "told",
         "watched",
     )
 
@@ -68,9 +73,12 @@ class Peer:
         self.chain: Chain | None = None
         self.certificate: Certificate | None = None
         self.roles: tuple[str, ...] = ()
-        self.status = Status.UNKNOWN
+        self.status = self.told = Status.UNKNOWN  # as it is, and as applications and others were told
+        self.flaps: Flaps | None = None  # none until it first goes
         self.heard_at: float | None = None  # monotonic
         self.suspect_at = self.probed_at = 0.0
+        self.connected = False  # it holds a connection to our RPC socket
+        self.cut_at: float | None = None  # since when that is cut and nothing was heard of it
         self.watched = False  # its beats come here; else its status is what controllers say
         self.listed = False  # a hint from mDNS is not shown
         self.claimed_by = ""
@@ -116,7 +124,10 @@ class Roster:
         self.peers: dict[str, Peer] = {}
         self._keys: dict[bytes, Certificate] = {identity.certificate.key: identity.certificate}
         self._chains: dict[bytes, Chain] = {}
+        self._of_host = {identity.certificate.host: {identity.certificate.key}}  # also keys that count no more
         self.changed: list[Callable[[Peer, Status], None]] = []
+        self.told: list[Callable[[Peer, Status], None]] = []  # the same, but held back of peers that flap
+        self._flapping: set[str] = set()
         self.learned: list[Callable[[Peer], None]] = []
         self._dirty: set[str] = set()
         self._folder = identity.state_dir / "peers"
@@ -146,7 +157,11 @@ class Roster:
         """A machine just signed in here; its card comes with its greeting. Raises PutOut."""
         certificate = self._identity.verify(chain)
         self.not_put_out(chain)
-        self._keys[certificate.key], self._chains[certificate.key] = certificate, chain
+        self._keep(certificate, chain)
+
+    def _keep(self, certificate: Certificate, chain: Chain) -> None:
+        self._chains[certificate.key] = chain
+        self.own(certificate)
 
     def is_of(self, host: str, key: bytes) -> bool:
         certificate = self._keys.get(key)
@@ -174,8 +189,7 @@ class Roster:
             return None
         peer = self.peers.get(card.node)
         if peer is None:
-            unproven = sum(p.chain is None for p in self.peers.values())
-            if len(self.peers) >= self._most or (not listed and unproven >= MAX_HINTS):
+            if len(self.peers) >= self._most or (not listed and self._unproven() >= MAX_HINTS):
                 return None
             peer = self.peers[card.node] = Peer(card)
             self._new(peer)
@@ -197,6 +211,9 @@ class Roster:
             peer.listed = True
             self.version += 1
         return peer
+
+    def _unproven(self) -> int:
+        return sum(p.chain is None for p in self.peers.values())
 
     def prove(self, chain: Chain, card: Card, key: bytes, address: str = "") -> Peer:
         """A node that holds `key` shows its certificate and card. Raises JoinRefused, naming what is wrong,
@@ -241,8 +258,9 @@ class Roster:
             self._chains.pop(peer.card.key, None)
             peer.boot = peer.left_boot = -1
         peer.chain, peer.certificate, peer.listed, peer.hint = chain, certificate, True, None
-        self._keys[key], self._chains[key] = certificate, chain
-        self._renew(peer, card)  # whatever hearsay said: of itself it knows best
+        self._keep(certificate, chain)
+        if card != peer.card or card.boot != peer.boot or other_key:
+            self._renew(peer, card)  # whatever hearsay said: of itself it knows best
         peer.roles = tuple(r for r in peer.card.roles if r in certificate.roles)
         if not known:
             self._new(peer)
@@ -267,7 +285,7 @@ class Roster:
 
     def _say(self, peer: Peer) -> None:
         """Something else than its status is another."""
-        for heard in self.changed:
+        for heard in (*self.changed, *self.told):
             heard(peer, peer.status)
 
     def twin_beats(self, peer: Peer, boot: int) -> None:
@@ -276,8 +294,9 @@ class Roster:
             self.quarantine(peer.card.key, _twin(msgspec.structs.replace(peer.card, boot=boot), peer))
 
     def own(self, certificate: Certificate) -> None:
-        """This machine has another key; both count until the earlier is disowned."""
+        """A machine's key counts; of this machine's own two count until the earlier is disowned."""
         self._keys[certificate.key] = certificate
+        self._of_host.setdefault(certificate.host, set()).add(certificate.key)
 
     def disown(self, key: bytes) -> None:
         self._keys.pop(key, None)
@@ -286,7 +305,8 @@ class Roster:
     def _holds_its_name(self, certificate: Certificate) -> None:
         """One key for a machine, one for each of its users' agents: the one with the newest certificate."""
         name = (certificate.host, certificate.process)
-        for other in self._keys.values():
+        held = (self._keys.get(key) for key in self._of_host.get(certificate.host, ()))
+        for other in (other for other in held if other is not None):
             same = (other.host, other.process) == name and other.key != certificate.key
             if same and other.serial >= certificate.serial:
                 raise JoinRefused(f"{certificate.host}: another key holds that name; put the old one out first")
@@ -355,8 +375,40 @@ class Roster:
         self.version += 1
         level = logging.WARNING if status is Status.DOWN else logging.INFO
         LOG.log(level, "%s: %s is %s%s", self._node, peer.node, status, f": {detail}" if detail else "")
+        damped = self._damped(peer)
         for heard in self.changed:
             heard(peer, old)
+        if not damped:
+            self._tell(peer)
+
+    def _damped(self, peer: Peer) -> bool:
+        """Count this change; True where it is to be held back. Never of a controller: all wait for its return."""
+        if peer.is_controller or (peer.flaps is None and peer.status in (Status.UP, Status.UNKNOWN)):
+            return False
+        flaps = peer.flaps = peer.flaps or Flaps()
+        before = flaps.damped
+        flaps.went(peer.status, time.monotonic())
+        if flaps.damped and not before:
+            self._flapping.add(peer.node)
+            LOG.warning("%s: %s is flapping: its changes are held back until it is steady", self._node, peer.node)
+        return before
+
+    def _tell(self, peer: Peer) -> None:
+        old, peer.told = peer.told, peer.status
+        if old is not peer.told:
+            for heard in self.told:
+                heard(peer, old)
+
+    def calm_down(self) -> None:
+        """Now and then: what was held back of peers that are steady again is told."""
+        now = time.monotonic()
+        for node in list(self._flapping):
+            peer = self.peers.get(node)
+            if peer is None or peer.flaps is None or peer.flaps.calm(now):
+                self._flapping.discard(node)
+                if peer is not None:
+                    self.version += 1
+                    self._tell(peer)
 
     def member(self, peer: Peer) -> Member:
         found = member_of(peer)
@@ -375,7 +427,7 @@ class Roster:
         return [self.seen_of(peer) for peer in self.peers.values() if peer.listed]
 
     def seen_of(self, peer: Peer) -> Seen:
-        return Seen(peer.card, str(peer.status), peer.age_s(), self.quarantined.get(peer.card.key, ""))
+        return Seen(peer.card, str(peer.told), peer.age_s(), self.quarantined.get(peer.card.key, ""))
 
     # on disk: so that after a restart of everything the remembered are enough
 
@@ -472,6 +524,10 @@ def member_of(peer: Peer) -> Member:
     detail = peer.detail
     if not detail and peer.status is not Status.UP and peer.link is not None:
         detail = peer.link.trouble
+    if peer.flaps is not None and peer.flaps.damped:
+        held = peer.flaps.held_s(time.monotonic())
+        often = f"flapping: went {peer.flaps.times} times"
+        detail = f"{often}; its changes are held back for {held:.0f} s. {detail}".strip()
     if not peer.watched and peer.claimed_by and peer.status is not Status.UNKNOWN:
         detail = f"{detail} (says {peer.claimed_by})".strip()
     if peer.doubt:

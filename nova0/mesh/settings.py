@@ -38,13 +38,15 @@ class MeshSettings:
     reconnect_s: tuple[float, float] = (0.02, 3.0)  # first and longest pause between two dials, randomised
     handshake_s: float = 2.0
     ring: int = 2  # neighbours on each side that a host keeps links with
+    links_kept: int = 128  # a controller with more peers than this dials hosts only when it has to ask them
+    stall_ms: int = 100  # a loop held longer is logged with the stack that held it; 0: not
     goodbye_s: float = 5.0  # running methods may take this long at `stop`
 
     calls_running: int = 512  # methods at work at once; more get Busy
     casts_running: int = 2048  # casts at work at once; more are lost, and said to be lost
     calls_waiting: int = 4096  # calls of ours without an answer, per peer; more get Busy
     queue: int = 4096  # messages waiting for one slow peer
-    peers: int = 2000  # nodes known at once
+    peers: int = 10_000  # nodes known at once
     streams: int = 256  # open at once, whoever opened them; more get Busy
 
     socket_path: str = ""  # UNIX socket for this machine's command line; "": none

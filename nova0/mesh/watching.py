@@ -7,8 +7,11 @@ links grow with N and not N². Of the rest a host knows what the controllers tel
 from __future__ import annotations
 
 import logging
+import random
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +38,13 @@ CARD_EVERY = 10  # beats
 PULL_S = 2.0  # a digest of members may differ for so long before they are asked for
 IDLE_S = 60
 SAVE_AGAIN = 100  # ticks until the disk is tried again that refused
+LOST_S = 5  # a link dialled only to look for a lost peer is given up after so long
+LOOKED_FOR = 10  # lost peers a controller of many dials in a second
+WITNESSES = 3  # others asked of a suspect
+PROBED = 50  # suspects dialled at once
+MOST_INTRODUCED = 64  # members told in a Welcome; the rest is asked for
+NEWS = 500  # members told in one message
+SETTLE_S = 15.0  # a restarted controller of many waits so long for those it remembers before it speaks of them
 FRESH_S = 1.5  # a witness that heard the suspect this recently keeps it from going down
 
 
@@ -54,11 +64,33 @@ class Watching:
         self._cards: dict[Path, int] = {}
         self._loops: list[gevent.Greenlet] = []
         self._save_from = 0  # tick of the chores; later after the disk refused
+        self._beat_wanted = False
+        self._pulls: dict[str, float] = {}  # controller -> how much longer this node waits than others
+        self._theirs: dict[str, bytes] = {}  # controller -> digest over its claims here, until they change
+        self._remembered: dict[str, tuple[int, int]] | None = None  # until a controller of many has settled
+        self._settle_by = 0.0
+        self._probing = 0  # suspects dialled in this tick
+        self._linked: list[str] | None = None  # peers this node has links to, in this tick
+        self._ring: list[str] = []  # all names learned, by `place`
+        self._controllers: dict[str, None] = {}
+        self._lost: list[str] = []  # still to be looked for in this round
+
+    @property
+    def _many(self) -> bool:
+        """A controller of so many that it keeps no links of its own to all of them."""
+        return self._node.is_controller and len(self._node.roster.peers) > self._node.settings.links_kept
 
     def start(self) -> None:
         node = self._node
+        for peer in node.roster.peers.values():
+            self._learned(peer)
+        self._news.clear()
         node.roster.learned.append(self._learned)
-        node.roster.changed.append(lambda peer, old: self._learned(peer))
+        node.roster.changed.append(self._changed)
+        node.roster.told.append(lambda peer, old: self._news.add(peer.node))
+        if self._many:
+            self._remembered = {p.node: (p.card.boot, p.card.serial) for p in node.roster.peers.values()}
+            self._settle_by = time.monotonic() + SETTLE_S
         self._write_card()
         self._siblings()
         self._choose()
@@ -101,6 +133,10 @@ class Watching:
         self._stale = True
         self.beat(with_card=True)
 
+    def beat_soon(self) -> None:
+        """Whoever was just greeted hears of us without waiting for the next second."""
+        self._beat_wanted = True
+
     def _beats(self) -> None:
         pause = self._node.settings.beat_s
         due = time.monotonic()
@@ -111,7 +147,7 @@ class Watching:
 
     def _own_digest(self) -> bytes:
         node = self._node
-        if not node.is_controller:
+        if not node.is_controller or self._remembered is not None:
             return b""
         version = node.roster.version * 1000 + node._serial
         if self._digest[0] != version:
@@ -120,12 +156,38 @@ class Watching:
 
     def _tell_news(self) -> None:
         node = self._node
+        if self._remembered is not None:
+            return
         if self._news and node.is_controller:
             peers = [node.roster.peers[n] for n in self._news if n in node.roster.peers]
             seen = [node.roster.seen_of(p) for p in peers if p.listed]
-            if seen:
-                node.casting.publish(wire.CHATTER, wire.Told(node.node, seen))
+            for at in range(0, len(seen), NEWS):
+                node.casting.publish(wire.CHATTER, wire.Told(node.node, seen[at : at + NEWS]))
         self._news.clear()
+
+    def _settle(self) -> None:
+        """After a restart among many: say nothing of them until most are back, for what others remember of
+        what we said before still holds; then tell only what differs from it."""
+        known = self._remembered
+        if known is None:
+            return
+        peers = self._node.roster.peers.values()
+        if time.monotonic() < self._settle_by and any(p.status is Status.UNKNOWN for p in peers if p.listed):
+            return
+        alike = (p for p in peers if known.get(p.node) == (p.card.boot, p.card.serial))
+        self._news = {p.node for p in peers if p.listed} - {p.node for p in alike if p.status is Status.UP}
+        self._remembered = None
+
+    def introduction(self) -> list[wire.Seen]:
+        """Members told to a peer that greets: all of a few; of many the controllers and some others to know.
+        It asks for the rest when it finds that its digest differs."""
+        node = self._node
+        if len(node.roster.peers) < MOST_INTRODUCED:
+            return node.seen()
+        chosen = [*self._controllers, *random.sample(self._ring, min(len(self._ring), MOST_INTRODUCED))]
+        peers = [node.roster.peers.get(name) for name in dict.fromkeys(chosen)]
+        known = [node.roster.seen_of(p) for p in peers if p is not None and p.listed]
+        return [wire.Seen(node.card(), str(Status.UP), 0.0), *known][:MOST_INTRODUCED]
 
     # what it hears
 
@@ -141,8 +203,7 @@ class Watching:
             peer.load, peer.beat = signal.load, signal.number
             if signal.card is not None:
                 node.roster.recard(peer, signal.card)
-            if peer.link is not None and not peer.link.up and peer.watched:
-                peer.link.hurry()
+            self._reach(peer)
             node.evicting.beat(peer, signal.tombs)
             if peer.is_controller and signal.commit_mark:
                 node.stores.marked(peer.node, signal.boot, signal.commit_mark)
@@ -159,6 +220,7 @@ class Watching:
         node = self._node
         if whole:
             self._claims[by.node] = {}
+        self._theirs.pop(by.node, None)
         for seen in members[: wire.MAX_MEMBERS]:
             self._claims.setdefault(by.node, {})[seen.card.node] = seen
             if seen.quarantine and by.is_controller and node.roster.admits(seen.card.key):
@@ -180,15 +242,21 @@ class Watching:
 
     def _compare(self, by: Peer, theirs: bytes) -> None:
         claims = self._claims.get(by.node, {})
-        if claims and digest(list(claims.values())) == theirs:
+        mine = self._theirs.get(by.node)
+        if mine is None:
+            mine = self._theirs[by.node] = digest(list(claims.values()))
+        if claims and mine == theirs:
             self._differs.pop(by.node, None)
             now = time.monotonic()
             for peer in self._node.roster.peers.values():
                 if not peer.watched and peer.claimed_by == by.node and peer.status is Status.UP:
                     peer.heard_at = now  # said again by this beat
             return
-        since = self._differs.setdefault(by.node, time.monotonic())
-        if time.monotonic() - since > PULL_S and by.link is not None and by.link.up:
+        if by.node not in self._differs:
+            self._differs[by.node] = time.monotonic()
+            self._pulls[by.node] = PULL_S + random.uniform(0, len(self._node.roster.peers) / 200)  # noqa: S311  (spread)
+        waited = time.monotonic() - self._differs[by.node]
+        if waited > self._pulls[by.node] and by.link is not None and by.link.up:
             self._differs[by.node] = time.monotonic()
             gevent.spawn(self._pull, by)
 
@@ -210,6 +278,15 @@ class Watching:
         if peer.watched and peer.status is Status.UP:
             self._apply(self._judge.suspect(peer, time.monotonic(), why))
 
+    def caller_cut(self, peer: Peer) -> None:
+        """Its connection to here broke."""
+        if peer.status is Status.UP:
+            peer.cut_at = time.monotonic()
+
+    def greeted(self, peer: Peer) -> None:
+        peer.cut_at = None
+        self._reach(peer)
+
     def ponged(self, peer: Peer, pong: wire.Pong) -> None:
         """A witness answered about a suspect (a pong of its own is life by itself)."""
         suspect = self._node.roster.peers.get(pong.node)
@@ -222,6 +299,7 @@ class Watching:
     def _ticks(self) -> None:
         while True:
             gevent.sleep(TICK_S)
+            self._probing, self._linked = 0, None
             watched = [p for p in self._node.roster.peers.values() if p.watched]
             for verdict in self._judge.tick(time.monotonic(), watched):
                 self._apply(verdict)
@@ -234,18 +312,57 @@ class Watching:
 
     def _probe(self, peer: Peer) -> None:
         self._nonce += 1
-        if peer.link is not None and not peer.link.say(wire.Ping(self._nonce)):
-            peer.link.hurry()
-        witnesses = 0
-        for other in self._node.roster.peers.values():
-            if other is not peer and other.status is Status.UP and other.link is not None and witnesses < 3:
-                witnesses += other.link.say(wire.Ping(self._nonce, peer.node))
+        self._say(peer, wire.Ping(self._nonce))
+        if peer.link is None:
+            self._probing += 1
+        if self._probing <= PROBED and not self._node.link(peer).up:
+            self._node.link(peer).hurry()
+        asked = 0
+        for other in self._witnesses(peer):
+            asked += self._say(other, wire.Ping(self._nonce, peer.node))
+            if asked == WITNESSES:
+                break
+
+    def _say(self, peer: Peer, message: wire.Message) -> bool:
+        """Over our link, else over the one it dialled to here."""
+        return (peer.link is not None and peer.link.say(message)) or self._node.answering.say(peer, message)
+
+    def _witnesses(self, suspect: Peer) -> Iterator[Peer]:
+        """Who may have heard it: its neighbours on the ring first, for they listen to it; then who is linked."""
+        peers = self._node.roster.peers
+        at = bisect_left(self._ring, place(suspect.node), key=place)
+        near = [self._ring[(at + step) % len(self._ring)] for step in (1, -1, 2, -2, 3, -3)]
+        if self._linked is None:
+            self._linked = [p.node for p in peers.values() if p.link is not None and p.link.up]
+        for name in dict.fromkeys((*near, *self._linked)):
+            other = peers.get(name)
+            if other is not None and other is not suspect and other.status is Status.UP:
+                yield other
 
     # whom it listens to
 
     def _learned(self, peer: Peer) -> None:
         self._news.add(peer.node)
         self._stale = True
+        if peer.is_controller:
+            self._controllers[peer.node] = None
+        at = bisect_left(self._ring, place(peer.node), key=place)
+        if at == len(self._ring) or self._ring[at] != peer.node:
+            self._ring.insert(at, peer.node)
+
+    def _changed(self, peer: Peer, old: Status) -> None:
+        if not self._node.is_controller:  # the ring leads past the dead
+            self._stale = True
+
+    def _keeps(self, peer: Peer) -> bool:
+        """Is a link to this one kept up though nobody calls?"""
+        return peer.watched and (not self._many or peer.is_controller or peer.card.host == self._node.host)
+
+    def _reach(self, peer: Peer) -> None:
+        if self._keeps(peer):
+            link = self._node.link(peer)
+            if not link.up:
+                link.hurry()
 
     def _choose(self) -> None:
         node = self._node
@@ -259,13 +376,12 @@ class Watching:
         )
         for peer in list(node.roster.peers.values()):
             if peer.node in wanted:
-                link = node.link(peer)
                 if not peer.watched:
                     peer.watched = True
-                    if link.up:
+                    if peer.link is not None and peer.link.up:
                         node.casting.join(peer)
                     else:
-                        link.hurry()
+                        self._reach(peer)
             elif peer.watched:
                 peer.watched = False
                 node.casting.part(peer.node)
@@ -281,9 +397,16 @@ class Watching:
                 self._choose()
             self._tell_news()
             self._node.rekeying.look()
+            if self._beat_wanted:
+                self._beat_wanted = False
+                self.beat()
             if ticks % 10 == 0:
+                self._settle()
+                self._node.roster.calm_down()
                 self._siblings()
                 self._rest_idle()
+                if self._many and self._remembered is None:
+                    self._look_for_lost()
                 self._node.door.sweep()
                 self._node.evicting.save()
                 if self._node.roster.dirty and ticks >= self._save_from:
@@ -302,16 +425,30 @@ class Watching:
         """Links opened for a call and not used since are closed again."""
         for peer in self._node.roster.peers.values():
             link = peer.link
-            if link is None or peer.watched or link.pending:
+            if link is None:
+                continue
+            if self._keeps(peer) or link.pending or not link.wanted:
                 self._idle.pop(peer.node, None)
             else:
                 self._idle[peer.node] = self._idle.get(peer.node, 0) + 1
-                if self._idle[peer.node] == IDLE_S:
+                if self._idle[peer.node] >= (IDLE_S if link.up else LOST_S):
                     link.stop()
 
     def look_again(self) -> None:
         """Cards of this machine's other processes that did not hold before may hold now."""
         self._cards.clear()
+
+    def _look_for_lost(self) -> None:
+        """Who is not here and does not come by itself (it may have lost our address) is dialled in turn."""
+        peers = self._node.roster.peers
+        if not self._lost:
+            gone = (Status.UNKNOWN, Status.DOWN)
+            self._lost = [p.node for p in peers.values() if p.watched and p.status in gone]
+        for name in self._lost[:LOOKED_FOR]:
+            peer = peers.get(name)
+            if peer is not None and peer.status is not Status.UP:
+                self._node.link(peer).hurry()
+        del self._lost[:LOOKED_FOR]
 
     def _write_card(self) -> None:
         node = self._node
@@ -361,15 +498,22 @@ def interest(me: str, controller: bool, hears: set[Role], peers: list[Peer], rin
         return {p.node for p in peers if p.listed or controller}
     host = me.partition("/")[0]
     chosen = {p.node for p in peers if p.is_controller or p.card.host == host}
-    chosen |= {p.node for p in peers if not any(q.is_controller for q in peers)}  # nobody to ask yet
+    if not any(p.is_controller for p in peers):  # nobody to ask yet
+        chosen |= {p.node for p in peers}
     alive = [p.node for p in peers if not p.is_controller and p.status not in (Status.DOWN, Status.LEFT)]
     everyone = [p.node for p in peers if not p.is_controller]
     for names in (alive, everyone):
-        order = sorted({me, *names}, key=lambda name: blake2b(name.encode(), digest_size=8).digest())
+        order = sorted({me, *names}, key=place)
         at = order.index(me)
         for step in range(1, ring + 1):
             chosen |= {order[(at + step) % len(order)], order[(at - step) % len(order)]}
     return chosen - {me}
+
+
+@lru_cache(maxsize=16_384)
+def place(node: str) -> bytes:
+    """On the ring."""
+    return blake2b(node.encode(), digest_size=8).digest()
 
 
 def digest(members: list[wire.Seen]) -> bytes:

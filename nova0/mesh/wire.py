@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 LOWEST, HIGHEST = 1, 2
 MAX_FRAME_BYTES = 8 << 20  # libzmq cuts a peer that sends more; larger things are streams
 MAX_DOOR_BYTES = 4096  # at the door anybody may speak, so little
-MAX_MEMBERS = 4096  # cards taken from one message
+MAX_MEMBERS = 16_384  # cards taken from one message
 MAX_REQUEST_ID = 255
 
 

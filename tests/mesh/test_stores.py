@@ -49,6 +49,10 @@ class GuestsAgent(GuestsAPI):
         return self.names
 
 
+def linked(peer):
+    return peer.link is not None and peer.link.up
+
+
 class Lab(Cluster):
     """A controller whose store is two fields, and one host."""
 
@@ -74,7 +78,7 @@ class Lab(Cluster):
         """Both have greeted: the controller has heard whether it is doubted."""
         for node, other in ((self.main, "lab1/host"), (host or self.host, "lab0/controller")):
             peers = node.roster.peers
-            until(lambda p=peers, o=other: o in p and p[o].status is Status.UP and p[o].link.up, what="they met")
+            until(lambda p=peers, o=other: o in p and p[o].status is Status.UP and linked(p[o]), what="they met")
 
     def restart_main(self, mark, store="the-store"):
         self.main.stop()

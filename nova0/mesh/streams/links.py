@@ -59,7 +59,7 @@ class Home(Protocol):
 
 def prepare(socket: zmq.Socket[bytes], handshake_s: float) -> None:
     """Credit bounds what lies in these queues; a mark reached by honest peers would stop the heartbeats."""
-    limit(socket, most_bytes=MOST_BYTES, handshake_s=handshake_s, thread=STREAM_THREAD)
+    limit(socket, most_bytes=MOST_BYTES, handshake_s=handshake_s, beats=True, thread=STREAM_THREAD)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 2 * LARGEST // OVERHEAD)
 
@@ -201,7 +201,7 @@ class Links:
     def _put(self, route: bytes, message: wire.Streamed) -> None:
         self._driven.post(wire.encode(message), route)
 
-    def _hung_up(self, descriptor: int) -> None:
+    def _hung_up(self, descriptor: int, inode: int) -> None:
         accepted = self._descriptors.pop(descriptor, None)
         if accepted is not None and not accepted.stream.closed:
             self._driven.drain()  # its last words may lie here unread

@@ -1,0 +1,129 @@
+"""What changes when a controller has many: links grow with the number of nodes, not with its square."""
+
+from __future__ import annotations
+
+import signal
+
+import gevent
+import pytest
+from cluster import Cluster
+from contract import PaintAgent, PaintAPI, until
+
+from nova0.mesh.bus import Status
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A controller that takes any number of peers for many."""
+    cluster = Cluster(tmp_path)
+    cluster.main = cluster.bus("lab0", "controller", ("controller",), links_kept=0)
+    cluster.main.start()
+    yield cluster
+    cluster.close()
+
+
+def status(node, of):
+    return next((m.status for m in node.members() if m.node == of), None)
+
+
+def up(node):
+    return sum(m.status == Status.UP for m in node.members())
+
+
+def links(node):
+    return [p.node for p in node.roster.peers.values() if p.link is not None and p.link.wanted]
+
+
+@pytest.mark.design("L5")
+def test_a_controller_of_many_dials_a_host_only_to_ask_it(lab):
+    hosts = [lab.bus(f"lab{n}") for n in (1, 2, 3)]
+    for host in hosts:
+        host.offer(PaintAgent(host))
+        host.start()
+    until(lambda: up(lab.main) == 4, 20, "the controller hears all")
+    for host in hosts:
+        until(lambda host=host: up(host) == 4, 20, "and tells them of each other")
+    assert links(lab.main) == []
+    assert lab.main.stub(PaintAPI, "lab2").where() == "lab2"
+    assert links(lab.main) == ["lab2/host"]
+
+
+@pytest.mark.design("L6")
+def test_a_controller_of_many_sees_who_died_by_the_connection_to_itself(lab):
+    lab1 = lab.process(lab.member("lab1")).ready()
+    until(lambda: status(lab.main, "lab1/host") == Status.UP, 20, "up")
+    seen = []
+    lab.main.on_member(lambda member, old: seen.append((str(member.status), member.detail)))
+    lab1.signal(signal.SIGKILL)
+    until(lambda: status(lab.main, "lab1/host") == Status.DOWN, 20, "down")
+    assert [s for s, _ in seen] == ["suspect", "down"]
+    assert seen[0][1] == "its connection is cut", "not for want of beats"
+    assert "process ended" in seen[1][1]
+
+
+@pytest.mark.slow
+@pytest.mark.design("L7")
+def test_a_held_loop_and_a_stopped_process_are_told_from_one_that_ended(lab):
+    held = lab.process(lab.member("lab1")).ready()
+    stopped = lab.process(lab.member("lab2")).ready()
+    until(lambda: up(lab.main) == 3, 20, "up")
+    until(lambda: all(p.beat >= 3 for p in lab.main.roster.peers.values()), 20, "libzmq has said how long to wait")
+    seen = {}
+    lab.main.on_member(lambda member, old: seen.setdefault((member.node, str(member.status)), member.detail))
+    held.signal(signal.SIGUSR1)
+    stopped.signal(signal.SIGSTOP)
+    until(lambda: ("lab1/host", "down") in seen and ("lab2/host", "down") in seen, 20, "both down")
+    stopped.signal(signal.SIGCONT)
+    assert "its loop is held" in seen["lab1/host", "down"]
+    assert "stopped" in seen["lab2/host", "down"]
+    until(lambda: up(lab.main) == 3, 20, "both back by themselves")
+
+
+@pytest.mark.design("L8")
+def test_a_restarted_controller_of_many_waits_for_those_it_knows_before_it_speaks_of_them(tmp_path):
+    lab = Cluster(tmp_path)
+    try:
+        main = lab.bus("lab0", "controller", ("controller",), links_kept=0)
+        main.start()
+        hosts = [lab.bus(f"lab{n}") for n in (1, 2, 3)]
+        for host in hosts:
+            host.start()
+        for node in (main, *hosts):
+            until(lambda node=node: up(node) == 4, 20, "all see all")
+        until(lambda: not main.roster.dirty, 10, "remembered")
+        hosts.pop().stop()
+        heard = []
+        for host in hosts:
+            host.on_member(lambda member, old: heard.append((member.node, str(member.status))))
+        main.stop()
+        again = type(main)(main.settings)
+        lab.nodes.append(again)
+        again.start()
+        until(lambda: up(again) == 3, 20, "the two are back")
+        assert status(again, "lab3/host") in (Status.UNKNOWN, Status.LEFT)
+        assert again.watching._own_digest() == b"", "one is still awaited"
+        gevent.sleep(0.5)
+        about_hosts = [h for h in heard if not h[0].startswith("lab0")]
+        assert not [h for h in about_hosts if h[1] in ("unknown", "suspect", "down")], about_hosts
+    finally:
+        lab.close()
+
+
+@pytest.mark.slow
+@pytest.mark.design("L9")
+def test_links_grow_with_the_number_of_nodes(tmp_path):
+    lab = Cluster(tmp_path, ring=1)
+    try:
+        controllers = [lab.bus("lab0", "controller", ("controller",)), lab.bus("lab1", "controller", ("controller",))]
+        controllers[0].start()
+        controllers[1].start()
+        hosts = [lab.bus(f"host{n:02}") for n in range(10)]
+        for host in hosts:
+            host.start()
+        for node in (*controllers, *hosts):
+            until(lambda node=node: up(node) == 12, 60, f"{node.node} sees all")
+        until(lambda: all(len(links(host)) <= len(controllers) + 2 for host in hosts), 30, "no host has more")
+        both = {"lab0/controller", "lab1/controller"}
+        until(lambda: all(both <= set(links(host)) for host in hosts), 30, "and each has the controllers")
+    finally:
+        lab.close()
