@@ -19,7 +19,7 @@ from nova0.mesh.journal import Journal
 from nova0.mesh.roster import Roster
 
 FUZZ = Path(__file__).resolve().parents[2] / "scripts" / "fuzz"
-SECONDS = 8  # for each target: all of them in less than two minutes
+SECONDS = 6  # for each target: all of them in less than two minutes
 
 
 def flipped(data, size):
