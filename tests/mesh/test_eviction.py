@@ -274,6 +274,8 @@ def test_threat_what_one_link_hides_another_tells(lab):
 def test_a_push_that_was_lost_is_made_good_by_the_beats(lab):
     other = host(lab, "lab1")
     all_up(lab.main, other)
+    ways = (lab.main.roster.peers["lab1/host"], other.roster.peers["lab0/controller"])
+    until(lambda: all(peer.link is not None and peer.link.up for peer in ways), 15, "no greeting is to come")
     identity = lab.main.identity
     stone = tombstones.put_out(identity.signer(), identity.cluster, os.urandom(32), "an old key", "", "lab0")
     say, lab.main.evicting._say = lab.main.evicting._say, lambda *_: None
