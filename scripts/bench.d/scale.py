@@ -132,8 +132,8 @@ class Agent:
     def card(self) -> wire.Card:
         return self._card
 
-    def hello(self) -> wire.Hello:
-        return wire.Hello(wire.LOWEST, wire.HIGHEST, self.world.cluster, self._card)
+    def hello(self, took: bytes = b"") -> wire.Hello:
+        return wire.Hello(wire.LOWEST, wire.HIGHEST, self.world.cluster, self._card, self.roster.tombs)
 
     def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None:
         self.world.count("greeted")
@@ -160,6 +160,15 @@ class Agent:
 
     def said_goodbye(self, peer: Peer, boot: int) -> None:
         """The next greeting will come."""
+
+    def told_stones(self, peer: Peer, said: Any) -> None:
+        """Nobody is put out here."""
+
+    def took_stones(self, peer: Peer, digest: bytes = b"") -> None:
+        """Nobody is put out here."""
+
+    def told_put_out(self, peer: Peer, error: Any) -> None:
+        """Nobody is put out here."""
 
     def _leave(self, peer: Peer) -> None:
         mouth, sub = self.mouths.pop(peer.node, (None, None))
