@@ -67,6 +67,7 @@ def held(node):
 
 
 @pytest.mark.design("F5")
+@pytest.mark.covers("S202")
 @pytest.mark.slow
 def test_two_hundred_killed_peers_leave_nothing_behind(tmp_path):
     cluster = Cluster(tmp_path)

@@ -181,6 +181,7 @@ def test_one_way_and_broken_links_are_told_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.covers("S209")
 def test_metrics_of_this_and_of_another_node_are_text_for_prometheus(three):
     _, host, _, nova0 = three
     assert host.stub(PaintAPI, "lab2").where() == "lab2"
@@ -188,6 +189,8 @@ def test_metrics_of_this_and_of_another_node_are_text_for_prometheus(three):
         families = {family.name: family for family in text_string_to_metric_families(nova0("metrics", *agent))}
         samples = families[f"nova0_mesh_calls_{side}"].samples
         assert any(s.labels == {"topic": "paint", "method": "where", "outcome": "ok"} and s.value == 1 for s in samples)
+        depths = {sample.labels["of"]: sample.value for sample in families["nova0_mesh_queue_frames"].samples}
+        assert {"answers", "calls"} <= set(depths) and not any(depths.values())  # S209: nothing waits
     assert {"nova0_mesh_peers", "nova0_info"} <= {family["name"] for family in nova0.json("metrics")}
     assert "lab9" in nova0("metrics", "lab9", code=1)
 

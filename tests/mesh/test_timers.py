@@ -1,0 +1,42 @@
+"""What an agent does on a timer: again and again, spread at its start, and one failing run never stops the next."""
+
+from __future__ import annotations
+
+import pytest
+from contract import until
+
+from nova0.mesh.local import LocalNet
+from nova0.mesh.surface import Surface, every
+
+
+class Gardener(Surface):
+    topic = "garden"
+
+    def __init__(self):
+        self.watered = self.failed = 0
+
+    @every(0.02)
+    def water(self):
+        self.watered += 1
+
+    @every(0.02)
+    def prune(self):
+        self.failed += 1
+        raise RuntimeError("the shears are gone")
+
+
+@pytest.mark.covers("S072")
+def test_a_timer_runs_again_and_again_and_a_failing_one_too(caplog):
+    net = LocalNet()
+    bus = net.bus("lab1", "host", ("host",))
+    agent = Gardener()
+    bus.offer(agent)
+    bus.start()
+    try:
+        until(lambda: agent.watered > 3 and agent.failed > 3, what="both ran four times")
+        assert "prune failed; next run in 0.02 s" in caplog.text
+    finally:
+        bus.stop()
+    watered = agent.watered
+    until(lambda: True)
+    assert agent.watered == watered, "nothing runs after the end"
