@@ -235,6 +235,11 @@ class Casting:
         self._subs[peer.node] = Driven(sub, lambda to, body: self._take(peer, body), traffic=home.counts.casts)
         self._renewed(peer.node)
 
+    def rest(self, seconds: float) -> None:
+        """Hear thousands of beats in turns this far apart; 0: each as it comes."""
+        if self._ear is not None:
+            self._ear.rest_s = seconds
+
     def part(self, node: str) -> None:
         for closing in (self._subs.pop(node, None), self._mouths.pop(node, None)):
             if closing is not None:

@@ -59,6 +59,8 @@ class Driven:
         self._blocked: dict[bytes, deque[bytes]] = {}
         self._armed = self._reading = False
         self._retry: Any = None
+        self.rest_s = 0.0  # after hearing something: hear the next no sooner, and what came meanwhile at once
+        self._resting: Any = None
         self.closed = False
         self._watcher = self._loop.io(socket.getsockopt(zmq.FD), 1)
         self._watcher.start(self._wake)
@@ -122,6 +124,9 @@ class Driven:
             self.closed = True
             self._watcher.stop()
             self._watcher.close()
+            if self._resting is not None:
+                self._resting.stop()
+                self._resting.close()
             if self._retry is not None:
                 self._retry.stop()
                 self._retry.close()
@@ -184,9 +189,11 @@ class Driven:
             self._loop.run_callback(self._wake)
 
     def _wake(self) -> None:
-        if self.closed:
+        if self.closed or self._resting is not None:
+            self._armed = False
             return
         self._armed, self._reading = False, True
+        before = self._traffic.frames_in
         try:
             self._turn_over()
         except zmq.ContextTerminated:
@@ -196,6 +203,17 @@ class Driven:
             gevent.spawn_later(AFTER_ERROR_S, self._arm)
         finally:
             self._reading = False
+        if self.rest_s and self._traffic.frames_in > before and not self.closed and not self._armed:
+            self._watcher.stop()
+            self._resting = self._loop.timer(self.rest_s)
+            self._resting.start(self._rested)
+
+    def _rested(self) -> None:
+        """A wake for each of thousands of small messages a second costs more than the messages."""
+        self._resting.close()
+        self._resting = None
+        self._watcher.start(self._wake)
+        self._arm()
 
     def _turn_over(self) -> None:
         socket, left = self.socket, self._budget

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+BEATS_S = 1.0  # between ZMTP heartbeats of a link
+LARGE_BEATS_S = 4.0  # in a large cluster: they would cost a controller as much as the beats do
+
 
 class Pending(msgspec.Struct, eq=False):
     """One call of ours without an answer yet."""
@@ -273,7 +276,9 @@ class Link:
         self._state, self._cut = AsyncResult(), Event()
         socket = home.context.socket(zmq.DEALER)
         dial_curve(socket, home.pair, card.key)
-        limit(socket, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=home.settings.handshake_s, beats=True)
+        large = len(home.roster.peers) > home.settings.links_kept
+        beats_s = LARGE_BEATS_S if large else BEATS_S
+        limit(socket, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=home.settings.handshake_s, beats_s=beats_s)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.SNDHWM, home.settings.queue)
         self._watch = Dialled(home.context, socket, self._broken)

@@ -45,6 +45,7 @@ PROBED = 50  # suspects dialled at once
 MOST_INTRODUCED = 64  # members told in a Welcome; the rest is asked for
 NEWS = 500  # members told in one message
 SETTLE_S = 15.0  # a restarted controller of many waits so long for those it remembers before it speaks of them
+REST_S = 0.02  # between two looks at the beats of very many
 FRESH_S = 1.5  # a witness that heard the suspect this recently keeps it from going down
 
 
@@ -64,7 +65,7 @@ class Watching:
         self._cards: dict[Path, int] = {}
         self._loops: list[gevent.Greenlet] = []
         self._save_from = 0  # tick of the chores; later after the disk refused
-        self._beat_wanted = False
+        self._beat_wanted = self._large = False
         self._pulls: dict[str, float] = {}  # controller -> how much longer this node waits than others
         self._theirs: dict[str, bytes] = {}  # controller -> digest over its claims here, until they change
         self._remembered: dict[str, tuple[int, int]] | None = None  # until a controller of many has settled
@@ -142,6 +143,8 @@ class Watching:
         due = time.monotonic()
         while True:
             self.beat()
+            self._large = self._many
+            self._node.casting.rest(REST_S if self._large else 0.0)
             due = max(due + pause, time.monotonic())
             gevent.sleep(due - time.monotonic())
 
@@ -342,6 +345,7 @@ class Watching:
     # whom it listens to
 
     def _learned(self, peer: Peer) -> None:
+        self._large = self._many
         self._news.add(peer.node)
         self._stale = True
         if peer.is_controller:
@@ -356,7 +360,7 @@ class Watching:
 
     def _keeps(self, peer: Peer) -> bool:
         """Is a link to this one kept up though nobody calls?"""
-        return peer.watched and (not self._many or peer.is_controller or peer.card.host == self._node.host)
+        return peer.watched and (not self._large or peer.is_controller or peer.card.host == self._node.host)
 
     def _reach(self, peer: Peer) -> None:
         if self._keeps(peer):

@@ -121,10 +121,10 @@ def dial_curve(socket: zmq.Socket[bytes], pair: CurvePair, server_key: bytes) ->
 
 
 def limit(
-    socket: zmq.Socket[bytes], *, most_bytes: int, handshake_s: float, beats: bool = False, thread: int = CALL_THREAD
+    socket: zmq.Socket[bytes], *, most_bytes: int, handshake_s: float, beats_s: float = 0, thread: int = CALL_THREAD
 ) -> None:
-    """Bounds every socket carries. `beats`: ZMTP's own heartbeats, asked by the dialling side of a link only,
-    tell both sides within three seconds that it is cut. All others have the kernel look: it costs nothing."""
+    """Bounds every socket carries. `beats_s`: ZMTP's own heartbeats, asked by the dialling side of a link only,
+    tell both sides after three times as long that it is cut. All others have the kernel look: it costs nothing."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.AFFINITY, thread)
     socket.setsockopt(zmq.MAXMSGSIZE, most_bytes)
@@ -134,7 +134,7 @@ def limit(
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 2)
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
     socket.setsockopt(zmq.TCP_MAXRT, 10_000)
-    if beats:
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2000)
-        socket.setsockopt(zmq.HEARTBEAT_TTL, 2000)
+    if beats_s:
+        socket.setsockopt(zmq.HEARTBEAT_IVL, int(beats_s * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(beats_s * 2000))
+        socket.setsockopt(zmq.HEARTBEAT_TTL, int(beats_s * 2000))

@@ -84,7 +84,7 @@ class Agent:
         for socket, port in ((rpc, card.rpc_port), (pub, card.pub_port)):
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt(zmq.CURVE_SECRETKEY, self.pair.secret_text)
-            limit(socket, most_bytes=1 << 20, handshake_s=5, beats=False)
+            limit(socket, most_bytes=1 << 20, handshake_s=5)
             socket.bind(f"tcp://{card.address}:{port}")
         self._rpc = Driven(rpc, self._asked, routed=True)
         self._pub = pub
@@ -141,7 +141,7 @@ class Agent:
         mouth, sub = self.context.socket(zmq.PUB), self.context.socket(zmq.SUB)
         for socket, port in ((mouth, welcome.card.ear_port), (sub, welcome.card.pub_port)):
             dial_curve(socket, self.pair, welcome.card.key)
-            limit(socket, most_bytes=1 << 20, handshake_s=5, beats=False)
+            limit(socket, most_bytes=1 << 20, handshake_s=5)
             if socket is sub:
                 for topic in (wire.CHATTER, "compute", f"compute@{self._card.host}"):
                     socket.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
@@ -201,7 +201,7 @@ class World:
         told = msgspec.msgpack.decode((folder / "world").read_bytes())
         self.cluster: bytes = told["cluster"]
         self.controllers = [msgspec.msgpack.decode(one, type=tuple[Chain, wire.Card]) for one in told["controllers"]]
-        self.settings = MeshSettings(state_dir="/nonexistent", host="sim")
+        self.settings = MeshSettings(state_dir="/nonexistent", host="sim", links_kept=0)  # as a host that knows of many
         self.context = zmq.Context(io_threads=1)
         self.context.set(zmq.MAX_SOCKETS, 65535)
         self.counts = {"heard": 0, "bytes heard": 0}

@@ -59,7 +59,7 @@ class Home(Protocol):
 
 def prepare(socket: zmq.Socket[bytes], handshake_s: float) -> None:
     """Credit bounds what lies in these queues; a mark reached by honest peers would stop the heartbeats."""
-    limit(socket, most_bytes=MOST_BYTES, handshake_s=handshake_s, beats=True, thread=STREAM_THREAD)
+    limit(socket, most_bytes=MOST_BYTES, handshake_s=handshake_s, beats_s=1, thread=STREAM_THREAD)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 2 * LARGEST // OVERHEAD)
 
