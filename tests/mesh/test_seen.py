@@ -85,7 +85,14 @@ def test_top_shows_what_each_node_does_also_without_a_controller(three):
 def test_top_leaves_the_terminal_as_it_was(three):
     nova0 = three[3]
     ours, theirs = pty.openpty()
-    process = Popen([*NOVA0, "top"], env=nova0.environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = Popen(
+        [*NOVA0, "top"],
+        env=nova0.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
+    )
     os.close(theirs)
     os.set_blocking(ours, False)
     said = b""
