@@ -3,12 +3,16 @@
 Three kinds of one record: `node` (a machine), `user` (a user's agent, signed by the machine it runs on)
 and `operator` (a person; signs orders and tombstones, is no peer). Signatures are checked over the bytes
 as received, each kind under its own prefix.
+
+The cluster's name is the public key of its first root, for good. Which root counts is another matter: each
+hands over to the next by a record both have signed, and who knows the name can follow the records.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
@@ -23,6 +27,7 @@ from nova0.mesh.wire import BROKEN, Signed
 MAX_SIGNED_BYTES = 2048
 FORMAT = 1
 USERS = "user/"  # topics a user's agent may have begin so
+MOST_ROOTS = 64  # in the life of a cluster
 FOR_GOOD = 1 << 62  # serial of a tombstone that puts a machine out with every key it has or will have
 
 
@@ -30,7 +35,7 @@ class Certificate(Struct, array_like=True, frozen=True):
     """What a key may be and do. Does not expire; a tombstone puts it out."""
 
     format: int
-    cluster: bytes  # the root's public key
+    cluster: bytes  # the first root's public key
     node_id: bytes
     host: str  # of an operator: the name
     roles: tuple[str, ...]
@@ -43,12 +48,42 @@ class Certificate(Struct, array_like=True, frozen=True):
 
 
 class SignerSet(Struct, array_like=True, frozen=True):
-    """Which signers count; signed by the root. A lower generation never replaces a higher."""
+    """Which signers count; signed by the root. A lower generation never replaces a higher, nor an earlier
+    root's word that of a later."""
 
     format: int
     cluster: bytes
     generation: int
     signers: list[bytes]
+    root: int = 1  # version of the root that signed it
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """The higher counts."""
+        return self.root, self.generation
+
+
+class Root(Struct, array_like=True, frozen=True):
+    """From here on the root is another."""
+
+    format: int
+    cluster: bytes
+    version: int  # of the new one; the first has 1
+    key: bytes  # Ed25519, its public half
+
+
+class Handover(Struct, array_like=True, frozen=True):
+    """Signed by the root before, and by the new one over the same bytes."""
+
+    root: Signed
+    accepted: bytes
+
+
+class Trust(Struct, array_like=True, frozen=True):
+    """Whom a node believes, in the form nodes tell each other."""
+
+    roots: tuple[Handover, ...]
+    signers: Signed
 
 
 class Chain(Struct, array_like=True, frozen=True):
@@ -57,6 +92,7 @@ class Chain(Struct, array_like=True, frozen=True):
     certificate: Signed
     signers: Signed
     user: Signed | None = None  # a user's agent: its own, made by the machine of `certificate`
+    roots: tuple[Handover, ...] = ()  # from the first root, or from one the reader knows, to the present one
 
 
 class Tombstone(Struct, array_like=True, frozen=True):
@@ -84,6 +120,7 @@ class Stone(Struct, array_like=True, frozen=True):
 _read_tombstone = msgspec.msgpack.Decoder(Tombstone).decode
 _read_certificate = msgspec.msgpack.Decoder(Certificate).decode
 _read_signers = msgspec.msgpack.Decoder(SignerSet).decode
+_read_root = msgspec.msgpack.Decoder(Root).decode
 _encode = msgspec.msgpack.encode
 
 
@@ -113,16 +150,76 @@ def _verify(public: bytes, kind: str, signed: Signed) -> None:
     Ed25519PublicKey.from_public_bytes(public).verify(signed.signature, _prefix(kind) + signed.body)
 
 
-def verify(chain: Chain, cluster: bytes, known: SignerSet | None = None) -> tuple[Certificate, SignerSet]:
+@dataclass(frozen=True)
+class Roots:
+    """The cluster's roots, from the first to the present one, and the records that lead there."""
+
+    keys: tuple[bytes, ...]
+    records: tuple[Handover, ...] = ()
+
+    @property
+    def cluster(self) -> bytes:
+        return self.keys[0]
+
+    @property
+    def key(self) -> bytes:
+        """The root that counts."""
+        return self.keys[-1]
+
+    @property
+    def version(self) -> int:
+        return len(self.keys)
+
+    def follow(self, records: Iterable[Handover]) -> Roots:
+        """With what these records say besides, in order; those known are passed over. Raises JoinRefused."""
+        keys, taken = list(self.keys), list(self.records)
+        for record in records:
+            if len(record.root.body) > MAX_SIGNED_BYTES:
+                raise JoinRefused("a change of root is too long")
+            try:
+                root = _read_root(record.root.body)
+            except BROKEN as error:
+                raise JoinRefused(f"a change of root cannot be read: {error}") from None
+            if root.cluster != self.cluster or root.version < 2:
+                raise JoinRefused("a change of root is malformed, or of another cluster")
+            if root.version <= len(keys):
+                if keys[root.version - 1] != root.key:
+                    raise JoinRefused(
+                        f"shows another root (version {root.version}) than the one known here: somebody else may hold "
+                        "an earlier root's key; see docs/keys.md"
+                    )
+                continue
+            if root.version > len(keys) + 1 or root.version > MOST_ROOTS or root.key in keys:
+                raise JoinRefused(f"a change of root to version {root.version} does not follow on {len(keys)}")
+            check(keys[-1], "root", record.root)
+            check(root.key, "root", Signed(record.root.body, record.accepted))
+            keys.append(root.key)
+            taken.append(record)
+        return Roots(tuple(keys), tuple(taken))
+
+
+def hand_over(old: Ed25519PrivateKey, new: Ed25519PrivateKey, roots: Roots) -> Handover:
+    """`old` is the root that counts; from this record on it is `new`. Raises JoinRefused."""
+    if roots.version >= MOST_ROOTS:
+        raise JoinRefused(f"the root was changed {roots.version - 1} times, and no more are taken: make a new cluster")
+    signed = sign(old, "root", Root(FORMAT, roots.cluster, roots.version + 1, public_of(new)))
+    return Handover(signed, new.sign(_prefix("root") + signed.body))
+
+
+def verify(chain: Chain, roots: Roots, known: SignerSet | None = None) -> tuple[Certificate, SignerSet]:
     """The certificate and the newest signer set, after every check. Raises JoinRefused saying which failed.
 
-    `known`: the signer set on disk; a signer it no longer has is refused. Of a user's agent the result is
-    its own certificate, checked back through its machine's.
+    `roots`: those known; further ones that the chain leads to are followed. `known`: the signer set on disk;
+    a signer it no longer has is refused. Of a user's agent the result is its own certificate, checked back
+    through its machine's.
     """
-    signers = read_signers(chain.signers, cluster)
+    cluster, followed = roots.cluster, roots.follow(chain.roots)
+    signers = read_signers(chain.signers, followed)
     if signers.cluster != cluster:
         raise JoinRefused("certificate of another cluster")
-    newest = signers if known is None or signers.generation > known.generation else known
+    if signers.root != followed.version and (known is None or followed.version > roots.version):
+        raise JoinRefused("its signers are by the word of an earlier root, which counts no more")
+    newest = signers if known is None or signers.age > known.age else known
     certificate = verify_kind("node", chain.certificate, cluster, newest)
     if not certificate.host or "/" in certificate.host or certificate.process:
         raise JoinRefused("certificate is malformed")
@@ -232,10 +329,16 @@ def tombstone_of(stone: Stone) -> Tombstone:
         raise JoinRefused(f"tombstone cannot be read: {error}") from None
 
 
-def read_signers(signed: Signed, cluster: bytes) -> SignerSet:
-    """Raises JoinRefused unless the cluster's root signed it and it can be read."""
-    check(cluster, "signers", signed)
+def read_signers(signed: Signed, roots: Roots) -> SignerSet:
+    """Raises JoinRefused unless the root it names signed it and it can be read. An earlier root's is read as
+    well: a member that was away shows it; `SignerSet.age` says which counts."""
+    if len(signed.body) > MAX_SIGNED_BYTES:
+        raise JoinRefused("signed signers are too long")
     try:
-        return _read_signers(signed.body)
+        signers = _read_signers(signed.body)
     except BROKEN as error:
         raise JoinRefused(f"signers cannot be read: {error}") from None
+    if not 1 <= signers.root <= roots.version:
+        raise JoinRefused(f"signers by the word of root {signers.root}; known here are those up to {roots.version}")
+    check(roots.keys[signers.root - 1], "signers", signed)
+    return signers

@@ -6,7 +6,6 @@ import logging
 from typing import Protocol
 
 from nova0.mesh import wire
-from nova0.mesh.certificate import Chain
 from nova0.mesh.door import AskHello, AskJoin, Shown
 from nova0.mesh.errors import JoinRefused, PutOut
 from nova0.mesh.identity import Identity
@@ -71,6 +70,6 @@ class Gatekeeper:
         vouch = ask.vouch if len(ask.vouch) == 32 else b""
         certificate = house.identity.sign_in(ask.host, grant.roles, ("*",), key, vouch)
         LOG.info("%s: %s joined from %s as %s (key %s)", house.node, ask.host, address, grant.roles, key_text(key)[:8])
-        chain = Chain(certificate, house.identity.chain.signers)
+        chain = house.identity.chain_for(certificate)
         house.roster.admit(chain)
         return Shown(house.identity.chain, house.card(), chain, house.seen()[:MOST_CARDS_AT_DOOR])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,11 @@ from nova0.mesh.certificate import (
     FORMAT,
     Certificate,
     Chain,
+    Handover,
+    Roots,
     Signed,
     SignerSet,
+    Trust,
     issue,
     read_signers,
     sign,
@@ -27,15 +31,18 @@ from nova0.mesh.certificate import (
 )
 from nova0.mesh.errors import JoinRefused
 
+LOG = logging.getLogger(__name__)
 NEXT_KEY = "node.key.next"  # of a change of key under way; it counts once node.cert is for it
 
 
 class Identity:
-    """Read once at start. `cluster` is the root's public key, `chain` what this machine shows others."""
+    """Read once at start. `cluster` is the first root's public key, `roots` lead to the one that counts, `chain`
+    is what this machine shows others."""
 
     def __init__(self, state_dir: Path, cluster: bytes, pair: keys.CurvePair, chain: Chain) -> None:
         self.state_dir, self.cluster, self.pair, self.chain = state_dir, cluster, pair, chain
-        self.certificate, self.signers = verify(chain, cluster)
+        self.roots = Roots((cluster,)).follow(chain.roots)
+        self.certificate, self.signers = verify(chain, Roots((cluster,)))
         if self.certificate.key != pair.public:
             raise JoinRefused(
                 f"{state_dir}: node.cert is for another key than node.key (a copied or restored folder?): "
@@ -43,36 +50,64 @@ class Identity:
             )
 
     def verify(self, chain: Chain) -> Certificate:
-        """A peer's certificate after every check; remembers a newer signer set. Raises JoinRefused."""
-        certificate, newest = verify(chain, self.cluster, self.signers)
-        if newest.generation > self.signers.generation:
-            self._renew(newest, chain.signers)
+        """A peer's certificate after every check; remembers a newer root or signer set. Raises JoinRefused."""
+        certificate, newest = verify(chain, self.roots, self.signers)
+        if newest.age > self.signers.age:
+            roots = self.roots.follow(chain.roots)
+            try:
+                self._keep(chain.signers, roots.records)
+            except OSError as error:  # it counts, and is shown again after a restart
+                LOG.warning("%s: which signers count is not on disk: %s", self.state_dir, error)
+            self._renew(newest, chain.signers, roots)
         return certificate
 
-    def _renew(self, newest: SignerSet, signed: Signed) -> None:
-        self.signers = newest
-        self.chain = msgspec.structs.replace(self.chain, signers=signed)
+    def _keep(self, signed: Signed, records: tuple[Handover, ...]) -> None:
+        """Roots and signers lie in one file with the certificate: they change together or not at all."""
         with _writing(self.state_dir):
             on_disk = _chain(self.state_dir)  # another process may have put a newer certificate there
-            keys.write_public(
-                self.state_dir / "node.cert", msgspec.msgpack.encode(msgspec.structs.replace(on_disk, signers=signed))
-            )
+            newest = _newer(on_disk, msgspec.structs.replace(on_disk, signers=signed, roots=records))
+            keys.write_public(self.state_dir / "node.cert", msgspec.msgpack.encode(newest))
 
-    def adopt_signers(self, signed: Signed) -> bool:
-        """A set that the root signed; True if it is newer than the one known. Raises JoinRefused."""
-        newest = read_signers(signed, self.cluster)
-        if newest.cluster != self.cluster or newest.generation <= self.signers.generation:
+    def _renew(self, newest: SignerSet, signed: Signed, roots: Roots) -> None:
+        self.signers, self.roots = newest, roots
+        self.chain = msgspec.structs.replace(self.chain, signers=signed, roots=roots.records)
+
+    def adopt(self, trust: Trust) -> bool:
+        """A set of signers, and the roots that lead to the one that signed it; True if it is newer than what is
+        known. On disk before it counts. Raises JoinRefused, OSError."""
+        roots = self.roots.follow(trust.roots)
+        newest = read_signers(trust.signers, roots)
+        if newest.root != roots.version and roots.version > self.roots.version:
+            raise JoinRefused("those signers are by the word of an earlier root, which counts no more")
+        if newest.cluster != self.cluster or newest.age <= self.signers.age:
             return False
-        self._renew(newest, signed)
+        self._keep(trust.signers, roots.records)
+        self._renew(newest, trust.signers, roots)
         return True
 
+    def adopt_signers(self, signed: Signed) -> bool:
+        """The same of a set alone."""
+        return self.adopt(Trust((), signed))
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.chain.roots, self.chain.signers)
+
+    def chain_for(self, certificate: Signed) -> Chain:
+        """With what leads from that certificate of this cluster to its root."""
+        return Chain(certificate, self.chain.signers, None, self.chain.roots)
+
+    def chain_to(self, roots_known: int) -> Chain:
+        """What this machine shows one who has seen so many changes of root: little fits through a door."""
+        return msgspec.structs.replace(self.chain, roots=self.chain.roots[roots_known:])
+
     def take(self, fresh: Identity) -> None:
-        """Go on with what is on disk now: another key, certificate or signer set. Never an older set."""
+        """Go on with what is on disk now: another key, certificate, root or signer set. Never an older set."""
         self.pair, self.certificate = fresh.pair, fresh.certificate
-        if fresh.signers.generation >= self.signers.generation:
-            self.chain, self.signers = fresh.chain, fresh.signers
+        if fresh.signers.age >= self.signers.age:
+            self.chain, self.signers, self.roots = fresh.chain, fresh.signers, fresh.roots
         else:
-            self.chain = msgspec.structs.replace(fresh.chain, signers=self.chain.signers)
+            self.chain = msgspec.structs.replace(fresh.chain, signers=self.chain.signers, roots=self.chain.roots)
 
     def check_own(self, chain: Chain, key: bytes) -> Certificate:
         """A certificate handed out to this machine for its key `key`. Raises JoinRefused."""
@@ -119,7 +154,7 @@ class Identity:
             )
         process, serial = f"user-{name}", keys.next_boot(self.state_dir, "vouched")
         signed = vouch_for(signer, self.certificate, key, process, serial)
-        return Chain(self.chain.certificate, self.chain.signers, signed), process
+        return msgspec.structs.replace(self.chain, user=signed), process
 
 
 def is_member(state_dir: str | Path) -> bool:
@@ -143,10 +178,23 @@ def _chain(folder: Path) -> Chain:
     return msgspec.msgpack.decode((folder / "node.cert").read_bytes(), type=Chain)
 
 
+def roots_of(folder: Path) -> Roots:
+    """The cluster's roots as this machine knows them. Raises OSError, JoinRefused."""
+    return Roots(((folder / "root.pub").read_bytes(),)).follow(_chain(folder).roots)
+
+
+def _newer(on_disk: Chain, chain: Chain) -> Chain:
+    """That chain, with the roots and signers that are on disk where those are newer."""
+    held, told = (msgspec.msgpack.decode(c.signers.body, type=SignerSet).age for c in (on_disk, chain))
+    if held > told:
+        return msgspec.structs.replace(chain, signers=on_disk.signers, roots=on_disk.roots)
+    return chain
+
+
 def switch(folder: Path, chain: Chain) -> None:
     """From here on this machine has the key in NEXT_KEY and this certificate for it; whole or not at all."""
     with _writing(folder):
-        keys.write_public(folder / "node.cert", msgspec.msgpack.encode(chain))
+        keys.write_public(folder / "node.cert", msgspec.msgpack.encode(_newer(_chain(folder), chain)))
     _finish_switch(folder)
 
 
@@ -197,6 +245,6 @@ def store_vouched(folder: Path, vouched: dict[str, Any]) -> None:
 
 def store(folder: Path, cluster: bytes, chain: Chain) -> None:
     """Keep what makes this machine a member; the certificate last, so that half of it is none."""
-    read_signers(chain.signers, cluster)
+    read_signers(chain.signers, Roots((cluster,)).follow(chain.roots))
     keys.write_public(folder / "root.pub", cluster)
     keys.write_public(folder / "node.cert", msgspec.msgpack.encode(chain))

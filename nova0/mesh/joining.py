@@ -10,7 +10,7 @@ import zmq
 
 from nova0.mesh import identity, keys, tokens
 from nova0.mesh.addresses import own_address, parse_seed, remembered_ports
-from nova0.mesh.certificate import verify
+from nova0.mesh.certificate import Certificate, Chain, Roots, verify
 from nova0.mesh.door import AskCert, AskJoin, Knock, Shown
 from nova0.mesh.errors import Incompatible, JoinRefused, MeshError, Unreachable
 from nova0.mesh.keys import write_public
@@ -48,6 +48,7 @@ def mint_token(
         uses=uses,
         lifetime_s=lifetime_s,
         minted_by=settings.node,
+        root=(me.roots.key, me.roots.version) if me.roots.version > 1 else (b"", 1),
     )
 
 
@@ -78,7 +79,7 @@ def join(settings: MeshSettings, token: str) -> None:
     finally:
         context.destroy(0)
     assert shown.yours is not None
-    mine, _ = verify(shown.yours, told.cluster)
+    mine = _believed(shown.yours, told)
     if mine.key != pair.public or mine.host != settings.host:
         raise JoinRefused(f"{settings.host}: the certificate handed out is not for this machine; join again")
     for seen in [Seen(shown.card, "unknown"), *shown.members][:MAX_MEMBERS]:
@@ -114,7 +115,7 @@ def _ask(
     vouch = keys.public_of(keys.vouching_key(Path(settings.state_dir)))
     with Knock(context, pair, address, port, key, settings.handshake_s) as knock:
         shown = knock.ask(AskCert())
-        theirs, _ = verify(shown.chain, told.cluster)
+        theirs = _believed(shown.chain, told)
         if theirs.key != key or "controller" not in theirs.roles:
             raise JoinRefused(f"{address}:{port} is no controller of this cluster; nothing secret was sent to it")
         if not common_protocol(settings.speaks, shown.card.speaks):
@@ -127,6 +128,15 @@ def _ask(
             raise
         except MeshError as error:
             raise JoinRefused(f"{address}:{port}: {error.message}") from None
+
+
+def _believed(chain: Chain, told: tokens.Token) -> Certificate:
+    """Whose chain it is, if it leads to the token's cluster by way of the root the token names. Raises JoinRefused."""
+    certificate, _ = verify(chain, Roots((told.cluster,)))
+    roots = Roots((told.cluster,)).follow(chain.roots)
+    if told.root and told.root != dict(enumerate(roots.keys, 1)).get(told.root_version):
+        raise JoinRefused("the controller shows another root than the token names: it may be of somebody else")
+    return certificate
 
 
 def _numeric(address: str) -> str:

@@ -76,7 +76,7 @@ class Home(Protocol):
     @property
     def context(self) -> zmq.Context: ...
 
-    def chain(self) -> Chain: ...
+    def chain(self, roots_known: int = 0) -> Chain: ...
 
     def card(self) -> wire.Card: ...
 
@@ -314,7 +314,7 @@ class Link:
             if shown.card.node != card.node:
                 raise JoinRefused(f"{card.address}:{card.door_port}: expected {card.node}, found {shown.card.node}")
             home.roster.prove(shown.chain, shown.card, card.key, card.address)
-            knock.ask(AskHello(home.chain(), home.card()))
+            knock.ask(AskHello(home.chain(len(shown.chain.roots)), home.card()))
         return self.peer.card
 
     def _drop(self, why: str, linger_ms: int = 0) -> None:

@@ -168,6 +168,7 @@ class LocalSocket:
             "adopt": Orders(self._node).adopt,
             "rekey": self._node.rekeying.order,
             "signers": Rotation(self._node).order,
+            "root": Rotation(self._node).order_root,
         }
         if order not in orders:
             raise BadArguments(f"no order {order!r} here", field="order")

@@ -9,7 +9,7 @@ import msgspec
 
 from nova0.mesh import counts, rekeying
 from nova0.mesh.bus import Member
-from nova0.mesh.certificate import Certificate, Chain
+from nova0.mesh.certificate import Certificate, Chain, Trust
 from nova0.mesh.counts import Totals
 from nova0.mesh.errors import BadArguments, NotAllowed
 from nova0.mesh.rotation import Rotation
@@ -108,6 +108,12 @@ class MeshAPI(Surface):
         """Which signers count from now on, signed by the root."""
         ...
 
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def trust(self, known: Trust) -> Trust:  # type: ignore[empty-body]
+        """Which root counts, by the records of each change of it, and which signers by its word: the caller's
+        knowledge, taken if it is newer and its signatures hold; the answer is what is known there then."""
+        ...
+
 
 class MeshAgent(MeshAPI):
     def __init__(self, node: Node) -> None:
@@ -159,7 +165,11 @@ class MeshAgent(MeshAPI):
         Rotation(self._node).reissued(chain)
 
     def signers(self, signed: Signed) -> None:
-        Rotation(self._node).take(signed)
+        Rotation(self._node).take(Trust((), signed))
+
+    def trust(self, known: Trust) -> Trust:
+        Rotation(self._node).take(known)
+        return self._node.identity.trust
 
     def _caller(self) -> Peer:
         peer = self._node.roster.peers.get(self._node.caller().node)

@@ -41,6 +41,7 @@ from nova0.mesh.monitor import Gate
 from nova0.mesh.operators import Operators
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import COME_BACK, Peer, Roster, put_out_text, refuse_if_out
+from nova0.mesh.rotation import Rotation
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stalls import Stalls
@@ -345,8 +346,8 @@ class Node:
     def is_controller(self) -> bool:
         return "controller" in self.roles()
 
-    def chain(self) -> Chain:
-        return self.identity.chain
+    def chain(self, roots_known: int = 0) -> Chain:
+        return self.identity.chain_to(roots_known)
 
     def card(self) -> wire.Card:
         rpc, pub, ear, door, stream = self._ports
@@ -395,7 +396,7 @@ class Node:
         members = self.watching.introduction()
         welcome = wire.Welcome(
             peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), members, adoption, doubt,
-            self.casting.sent(),
+            self.casting.sent(), self.identity.signers.age,
         )  # fmt: skip
         return peer, welcome
 
@@ -416,6 +417,8 @@ class Node:
                 self.casting.greeted(peer, welcome.marks)
         self.watching.told(peer, welcome.members, whole=len(welcome.members) != MOST_INTRODUCED)
         self.watching.beat_soon()
+        if welcome.trust not in ((0, 0), self.identity.signers.age):
+            gevent.spawn(Rotation(self).compare, peer)
 
     def link(self, peer: Peer) -> Link:
         if self.out:

@@ -228,7 +228,7 @@ def certify(node: Node, old: Certificate, key: bytes) -> Chain:
         node_id=old.node_id, vouch=old.vouch,
     )  # fmt: skip
     LOG.info("%s: %s gets a certificate for key %s", node.node, old.host, keys.key_name(key))
-    return Chain(signed, node.identity.chain.signers)
+    return node.identity.chain_for(signed)
 
 
 def retire(node: Node, now: Certificate, old: Signed) -> None:

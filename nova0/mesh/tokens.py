@@ -40,6 +40,8 @@ class Token(Struct, array_like=True, frozen=True):
     secret: bytes
     cluster: bytes
     seeds: list[Seed]
+    root: bytes = b""  # which root counts, where it is not the first one any more
+    root_version: int = 1
 
     def text(self) -> str:
         return base64.urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
@@ -156,10 +158,11 @@ def mint(
     uses: int = 1,
     lifetime_s: float = 3600,
     minted_by: str = "",
+    root: tuple[bytes, int] = (b"", 1),
 ) -> str:
-    """A new token's text; only its hash stays behind."""
+    """A new token's text; only its hash stays behind. `root`: as in `Token`, key and version."""
     secret = secrets.token_bytes(24)
-    token = Token(1, secrets.token_hex(6), secret, cluster, seeds)
+    token = Token(1, secrets.token_hex(6), secret, cluster, seeds, *root)
     book.add(
         Grant(
             token_id=token.token_id,

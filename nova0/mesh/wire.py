@@ -109,6 +109,7 @@ class Welcome(Struct, array_like=True, tag=2):
     adoption: Signed | None = None
     doubt: str = ""  # why nothing destructive is done for the one who greeted
     marks: dict[str, int] = {}  # as in Hello
+    trust: tuple[int, int] = (0, 0)  # version of the root, generation of the signers it knows; (0, 0): does not say
 
 
 class Refused(Struct, array_like=True, tag=3):

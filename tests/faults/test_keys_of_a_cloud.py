@@ -34,8 +34,8 @@ def nova0(cloud, host, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.design("X1", "Y1")
-def test_servers_are_made_while_every_key_but_the_roots_is_changed(cloud, tmp_path):
+@pytest.mark.design("X1", "Y1", "J1")
+def test_servers_are_made_while_every_key_is_changed(cloud, tmp_path):
     stick = tmp_path / "stick.key"
     (cloud.folder / "ctl" / "mesh" / "root.key").rename(stick)
     made, going = [], True
@@ -54,6 +54,16 @@ def test_servers_are_made_while_every_key_but_the_roots_is_changed(cloud, tmp_pa
     done = nova0(cloud, "ctl", "mesh", "rotate", "--root-key", str(stick), "--json")
     told = json.loads(done.stdout) if done.returncode == 0 else done.stderr
     assert done.returncode == 0 and told["dropped"] and told["reissued"] == ["ctl", "lab1"], told
+    words = ("mesh", "rotate", "--root-key", str(stick), "--new-root-key", str(tmp_path / "second.key"))
+    refused = nova0(cloud, "ctl", *words, "--drop-now")
+    assert refused.returncode == 2 and "--drop-now" in refused.stderr
+    for changed in (True, False):  # the second time it is only told again
+        done = nova0(cloud, "ctl", *words, "--json")
+        told = json.loads(done.stdout) if done.returncode == 0 else done.stderr
+        assert done.returncode == 0 and told["version"] == 2 and told["changed"] == changed, told
+        assert "lab1/host" in told["told"] and not told["missing"]
+    refused = nova0(cloud, "ctl", "mesh", "rotate", "--root-key", str(stick))
+    assert refused.returncode == 1 and "earlier root" in refused.stderr
     several = len(made) + 2
     until(lambda: len(made) >= several or booting.dead, 60, "servers are made all the while")
     going = False

@@ -120,17 +120,17 @@ class Certificates:
         try:
             if kind == b"\1":
                 signed = Signed(body, self.signer.sign(b"nova0/1/node\0" + body))
-                certificate.verify(Chain(signed, self.signers), self.cluster)
+                certificate.verify(Chain(signed, self.signers), certificate.Roots((self.cluster,)))
             elif kind == b"\2":
                 signed = Signed(body, self.root.sign(b"nova0/1/signers\0" + body))
-                certificate.read_signers(signed, self.cluster)
-                certificate.verify(Chain(self.real, signed), self.cluster)
+                certificate.read_signers(signed, certificate.Roots((self.cluster,)))
+                certificate.verify(Chain(self.real, signed), certificate.Roots((self.cluster,)))
             else:
                 try:
                     chain = unpack(body, type=Chain)
                 except wire.BROKEN:
                     return
-                shown, _ = certificate.verify(chain, self.cluster)
+                shown, _ = certificate.verify(chain, certificate.Roots((self.cluster,)))
                 assert chain.certificate.body == self.real.body and shown.host == "lab1"
         except MeshError:
             return
@@ -227,7 +227,7 @@ class House:
         for peer in self.roster.peers.values():
             assert not set(peer.roles) - {"host"}, "a role that no certificate gives"
             if peer.chain is not None:
-                shown, _ = certificate.verify(peer.chain, self.identity.cluster)
+                shown, _ = certificate.verify(peer.chain, certificate.Roots((self.identity.cluster,)))
                 assert shown.key == peer.card.key and shown.host == peer.card.host
 
 

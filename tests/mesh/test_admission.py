@@ -16,7 +16,7 @@ from contract import PaintAgent, PaintAPI, until
 
 from nova0.mesh import identity, keys, tokens, wire
 from nova0.mesh.bus import Status
-from nova0.mesh.certificate import Chain, Signed, SignerSet, issue, sign, verify
+from nova0.mesh.certificate import Chain, Roots, Signed, SignerSet, issue, sign, verify
 from nova0.mesh.door import AskCert, AskHello, AskJoin, Knock
 from nova0.mesh.errors import Busy, Incompatible, JoinRefused, MeshError, NotAllowed, Unreachable
 from nova0.mesh.joining import join, mint_token
@@ -65,7 +65,7 @@ def test_a_lost_answer_is_asked_again_with_the_same_key(lab):
     for _ in range(2):
         with knock(lab, pair) as door:
             shown = door.ask(AskJoin(token.token_id, token.secret, "lab1"))
-            assert verify(shown.yours, token.cluster)[0].key == pair.public
+            assert verify(shown.yours, Roots((token.cluster,)))[0].key == pair.public
     with knock(lab, stranger()) as door, pytest.raises(JoinRefused):
         door.ask(AskJoin(token.token_id, token.secret, "lab1"))
 
@@ -168,7 +168,7 @@ def test_a_stolen_certificate_is_worth_nothing_without_its_key(lab):
 def test_an_unknown_key_may_ask_for_the_certificate_and_no_more(lab):
     with knock(lab, stranger()) as door:
         shown = door.ask(AskCert())
-    certificate, _ = verify(shown.chain, lab.main.identity.cluster)
+    certificate, _ = verify(shown.chain, Roots((lab.main.identity.cluster,)))
     assert certificate.host == "lab0" and shown.yours is None and shown.members == []
 
 

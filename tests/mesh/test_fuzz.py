@@ -97,11 +97,14 @@ def test_a_certificate_that_cannot_be_read_is_refused(body):
     root, signer = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     cluster = keys.public_of(root)
     signers = sign(root, "signers", SignerSet(1, cluster, 1, [keys.public_of(signer)]))
+    roots = certificate.Roots((cluster,))
     with pytest.raises(JoinRefused):
-        certificate.verify(Chain(Signed(body, b"s" * 64), signers), cluster)
+        certificate.verify(Chain(Signed(body, b"s" * 64), signers), roots)
     with pytest.raises(JoinRefused):
-        certificate.read_signers(Signed(body, root.sign(b"nova0/1/signers\0" + body)), cluster)
-    assert certificate.verify(Chain(issue(signer, cluster, "lab1", ("host",), b"k" * 32), signers), cluster)
+        certificate.read_signers(Signed(body, root.sign(b"nova0/1/signers\0" + body)), roots)
+    with pytest.raises(JoinRefused):
+        roots.follow([certificate.Handover(Signed(body, root.sign(b"nova0/1/root\0" + body)), b"s" * 64)])
+    assert certificate.verify(Chain(issue(signer, cluster, "lab1", ("host",), b"k" * 32), signers), roots)
 
 
 def test_a_token_that_is_a_deep_nest_is_none():

@@ -55,6 +55,8 @@ ATTACKS = {
     "a member that has another's key certified as its own, or retires it",
     "a signer's key that others have read",
     "an older set of signers shown again, or one the root did not sign",
+    "a root's key that others have read",
+    "a change of root forged, shown for another cluster, or an earlier one again",
     "a second store in the controller's place",
     "a user of the API who asks agents as if the controller asked",
     "a stranger who reads the metrics",

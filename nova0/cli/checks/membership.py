@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nova0.cli.checks import BLOCKS, OK, WARNING, Finding, Look
 
 
@@ -13,14 +15,39 @@ def check(look: Look) -> list[Finding]:
 
 def _root_key(look: Look) -> Finding:
     path = look.state_path / "mesh" / "root.key"
+    roots = _roots(look)
+    version = f"; version {len(roots)} counts" if len(roots) > 1 else ""
     if not path.exists():
-        return Finding("root key", OK, "not on this machine")
+        return Finding("root key", OK, f"not on this machine{version}")
+    if _public(path) in roots[:-1]:
+        return Finding("root key", WARNING, f"{path} is of an earlier root, of no use{version}", f"shred -u {path}")
     return Finding(
         "root key",
         WARNING,
-        f"{path}: who reads it can make signers of their own",
+        f"{path}: who reads it can make signers of their own{version}",
         f"copy it to two safe places, then shred -u {path}; `nova0 mesh rotate --root-key FILE` takes it from there",
     )
+
+
+def _roots(look: Look) -> tuple[bytes, ...]:
+    """First to present, where this machine's files may be read; what is wrong with them, the node's start says."""
+    from nova0.mesh import identity
+    from nova0.mesh.errors import MeshError
+    from nova0.mesh.wire import BROKEN
+
+    try:
+        return identity.roots_of(look.state_path / "mesh").keys
+    except (OSError, MeshError, *BROKEN):
+        return ()
+
+
+def _public(path: Path) -> bytes:
+    from nova0.mesh import keys
+
+    try:
+        return keys.public_of(keys.signing_key(path))
+    except (OSError, ValueError):
+        return b""
 
 
 def _machine(look: Look) -> Finding:

@@ -6,10 +6,13 @@ import json
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nova0.cli.checks import BLOCKS, OK, WARNING, Look, links, membership, packages, room
 from nova0.cli.main import main
+from nova0.mesh import identity, rotation
+from nova0.mesh.certificate import Trust
 from nova0.mesh.identity import create_cluster
 
 
@@ -32,8 +35,18 @@ def test_a_root_key_on_the_machine_is_advised_against(tmp_path):
     create_cluster(tmp_path / "mesh", "lab1")
     advised = of(membership.check(look), "root key")
     assert advised.level == WARNING and "shred" in advised.remedy
+    me = identity.load(tmp_path / "mesh")
+    rotation.rotate_root(
+        tmp_path / "mesh",
+        tmp_path / "mesh/root.key",
+        tmp_path / "second.key",
+        lambda trust: {"took": me.adopt(msgspec.msgpack.decode(trust, type=Trust))},
+    )
+    found = of(membership.check(look), "root key")
+    assert found.level == WARNING and "of an earlier root, of no use" in found.found
     (tmp_path / "mesh" / "root.key").unlink()
-    assert of(membership.check(look), "root key").level == OK
+    found = of(membership.check(look), "root key")
+    assert found.level == OK and "version 2 counts" in found.found
 
 
 def test_keys_made_on_another_machine_block(tmp_path):
