@@ -257,6 +257,7 @@ def test_a_port_that_was_asked_for_is_kept(lab):
     assert one.rekeying.order()["retired"]
     assert one.card().rpc_port == port
     until(lambda: lab.main.roster.peers["lab1/host"].card.rpc_port == port, what="the others hear of it")
+    assert lab.main.stub(PaintAPI, "lab1").where() == "lab1"  # a controller dials a host when it has to ask it
     lab.main.roster.peers["lab1/host"].link._broken("cut by the test", False)
     until(lambda: lab.main.roster.peers["lab1/host"].link.up)
     assert lab.main.stub(PaintAPI, "lab1").where() == "lab1"
