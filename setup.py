@@ -26,7 +26,7 @@ setup(
         "msgspec>=0.19",
         "bottle>=0.13",
         "peewee>=3.17",
-        "zeroconf>=0.131",
+        "zeroconf>=0.154",
         "cryptography>=42",
         "oslo.config>=9",
         "jsonschema>=4.20",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from pathlib import Path
+from typing import Any
 
 import ifaddr
 
@@ -18,19 +19,71 @@ def own_address(settings: MeshSettings) -> str:
     if settings.listen not in ("", "0.0.0.0", "::", "*"):  # noqa: S104
         return settings.listen
     for target in (*(parse_seed(seed)[0] for seed in settings.join), "192.0.2.1"):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect((target, 9))  # chooses a route, sends nothing
             except OSError:
                 continue
-            found = str(probe.getsockname()[0])
+            found = with_scope(probe.getsockname())
             if found != "0.0.0.0" and not found.startswith("127."):  # noqa: S104
                 return found
+    own = addresses_of()
+    for address in own:
+        if not address.startswith(("127.", "169.254.", "fe80:")) and address != "::1":
+            return address
+    return next((address for address in own if address.startswith("fe80:")), "127.0.0.1")
+
+
+def addresses_of(names: tuple[str, ...] = ()) -> list[str]:
+    """Of this machine, or of its interfaces and addresses named; IPv4 first, link-local ones with their scope."""
+    found = []
     for adapter in ifaddr.get_adapters():
         for address in adapter.ips:
-            if address.is_IPv4 and isinstance(address.ip, str) and not address.ip.startswith(("127.", "169.254.")):
-                return address.ip
-    return "127.0.0.1"
+            if isinstance(address.ip, str):
+                plain = text = address.ip
+            else:
+                plain, _, scope = address.ip
+                text = f"{plain}%{adapter.name}" if scope else plain
+            if not names or {plain, text, adapter.name} & set(names):
+                found.append(text)
+    return sorted(found, key=lambda text: (":" in text, text.startswith("fe80:")))
+
+
+def networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Those this machine has an address in."""
+    found = []
+    for adapter in ifaddr.get_adapters():
+        for address in adapter.ips:
+            plain = address.ip if isinstance(address.ip, str) else address.ip[0]
+            found.append(ipaddress.ip_network(f"{plain}/{address.network_prefix}", strict=False))
+    return found
+
+
+def seen_from_here(address: str, by: str) -> str:
+    """An address another told of: the scope of a link-local one holds on its machine only; here it is that of
+    the interface over which we hear the teller (`by`)."""
+    plain, percent, _ = address.partition("%")
+    if not percent:
+        return address
+    scope = by.partition("%")[2]
+    return f"{plain}%{scope}" if scope else address
+
+
+def resolve(host: str) -> list[str]:
+    """Every address of a name, IPv4 and IPv6, as it is preferred here; an address is itself. Raises OSError."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(with_scope(row[4]) for row in found))
+
+
+def with_scope(name: tuple[Any, ...]) -> str:
+    """The address in a socket's name; Python gives the scope of a link-local one as a number beside it."""
+    address = str(name[0])
+    if len(name) < 4 or not name[3] or "%" in address:
+        return address
+    try:
+        return f"{address}%{socket.if_indextoname(name[3])}"
+    except OSError:  # the interface has gone
+        return address
 
 
 def parse_seed(text: str) -> tuple[str, int]:
@@ -46,6 +99,8 @@ def parse_seed(text: str) -> tuple[str, int]:
             ipaddress.IPv6Address(host)
         except ValueError:
             host = ""
+    if "%" in host and not host.partition("%")[2]:
+        host = ""
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is not HOST or HOST:PORT")
     return host, int(port)

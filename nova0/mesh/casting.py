@@ -20,7 +20,7 @@ from nova0.mesh import wire
 from nova0.mesh.bus import Caller
 from nova0.mesh.certificate import Certificate, has_topic
 from nova0.mesh.counts import Counts
-from nova0.mesh.door import bracket
+from nova0.mesh.door import dial
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.errors import Busy
 from nova0.mesh.follow import Follower
@@ -223,7 +223,7 @@ class Casting:
         if card.ear_port:
             mouth = home.context.socket(zmq.PUB)
             self._prepare(mouth, card)
-            mouth.connect(f"tcp://{bracket(card.address)}:{card.ear_port}")
+            dial(mouth, card.address, card.ear_port)
             self._mouths[peer.node] = Mouth(mouth, home.counts.casts)
         if self._ear is not None:
             return  # a controller has an ear; every node speaks into it
@@ -231,7 +231,7 @@ class Casting:
         self._prepare(sub, card)
         for topic in self._wanted:
             sub.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
-        sub.connect(f"tcp://{bracket(card.address)}:{card.pub_port}")
+        dial(sub, card.address, card.pub_port)
         self._subs[peer.node] = Driven(sub, lambda to, body: self._take(peer, body), traffic=home.counts.casts)
         self._renewed(peer.node)
 

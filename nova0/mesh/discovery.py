@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 import gevent
-import ifaddr
+import msgspec
 from zeroconf import InterfaceChoice, IPVersion, ServiceInfo, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from nova0.mesh import wire
+from nova0.mesh import addresses, wire
 from nova0.mesh.keys import key_bytes, key_text
 from nova0.native import Mailbox, thread
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 TYPE = "_nova0._tcp.local."
-MOST_NAMES = 1024  # records looked at; anybody on the link can make more
 MOST_AT_ONCE = 16
-RESOLVE_MS = 3000
+MOST_WAITING = 256  # names waiting to be looked at; anybody on the link can make more
+MOST_ADDRESSES = 8  # of one record
+RESOLVE_MS = 1000
+NETWORKS_S = 5.0  # asking the kernel for them takes a millisecond, too much for each record of a flood
+EVERYWHERE = ("", "0.0.0.0", "::", "*")  # noqa: S104
 CLOSE_S = 1.5
 
 
@@ -43,17 +47,23 @@ class Discovery:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._closed = False
-        self._names: set[str] = set()
+        self._networks: tuple[float, list[Any]] = (-NETWORKS_S, [])
 
     def start(self) -> None:
         card = self._node.card()
         properties = record(card, self._cluster)
         name = f"{card.node.replace('/', '-')[:40]}-{card.key.hex()[:8]}.{TYPE}"
-        chosen = interfaces(self._node.settings.interfaces, self._node.settings.listen)
+        settings = self._node.settings
+        chosen = interfaces(settings.interfaces, settings.listen)
+        own = [card.address]
+        if settings.listen in EVERYWHERE:
+            six = ":" in settings.listen
+            found = addresses.addresses_of(settings.interfaces)
+            own += [a for a in found if (six or ":" not in a) and not a.startswith("127.") and a != "::1"]
         info = ServiceInfo(
             TYPE,
             name,
-            addresses=[socket.inet_pton(socket.AF_INET, card.address)] if ":" not in card.address else [],
+            addresses=packed(own)[:MOST_ADDRESSES],
             port=card.door_port,
             properties=properties,
             server=f"{name.removesuffix('.' + TYPE)}.local.",
@@ -77,12 +87,12 @@ class Discovery:
 
     def _heard(self, what: str, *about: Any) -> None:
         if what == "found":
-            properties, addresses = about
-            card = read_record(properties, addresses, self._cluster)
-            if card is not None:
-                peer = self._node.roster.hint(card)
-                if peer is not None and peer.watched and peer.link is not None and not peer.link.up:
-                    peer.link.hurry()
+            card, second = about
+            peer = self._node.roster.hint(card)
+            if peer is not None and peer.chain is None and peer.card is card and second:  # dialled in turn
+                peer.hint = msgspec.structs.replace(card, address=second)
+            if peer is not None and peer.watched and peer.link is not None and not peer.link.up:
+                peer.link.hurry()
         elif what == "closed":
             self._closed = True
         elif what == "failed":
@@ -109,21 +119,29 @@ class Discovery:
     async def _serve(self, info: ServiceInfo, chosen: Any) -> None:
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        gate = asyncio.Semaphore(MOST_AT_ONCE)
         tasks: set[asyncio.Task[None]] = set()
-        service = AsyncZeroconf(interfaces=chosen, ip_version=IPVersion.V4Only)
+        waiting: dict[str, None] = {}
+        six = not isinstance(chosen, InterfaceChoice) and any(":" in address for address in chosen)
+        service = AsyncZeroconf(interfaces=chosen, ip_version=IPVersion.All if six else IPVersion.V4Only)
         try:
 
+            def look(done: asyncio.Task[None] | None = None) -> None:
+                if done is not None:
+                    tasks.discard(done)
+                while waiting and len(tasks) < MOST_AT_ONCE:
+                    name, _ = waiting.popitem()  # the latest: who comes after a flood does not wait for its end
+                    task = asyncio.ensure_future(self._resolve(service, name))
+                    tasks.add(task)
+                    task.add_done_callback(look)
+
             def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-                if state_change is ServiceStateChange.Removed:
-                    self._names.discard(name)
+                waiting.pop(name, None)
+                if state_change is ServiceStateChange.Removed or name == info.name:
                     return
-                if name == info.name or (name not in self._names and len(self._names) >= MOST_NAMES):
-                    return
-                self._names.add(name)
-                task = asyncio.ensure_future(self._resolve(service, name, gate))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                waiting[name] = None
+                if len(waiting) > MOST_WAITING:
+                    del waiting[next(iter(waiting))]
+                look()
 
             browser = AsyncServiceBrowser(service.zeroconf, [TYPE], handlers=[changed])
             await (await service.async_register_service(info, allow_name_change=True))
@@ -133,11 +151,17 @@ class Discovery:
         finally:
             await service.async_close()
 
-    async def _resolve(self, service: AsyncZeroconf, name: str, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            info = AsyncServiceInfo(TYPE, name)
-            if await info.async_request(service.zeroconf, RESOLVE_MS):
-                self._post("found", dict(info.properties), info.parsed_addresses()[:4])
+    async def _resolve(self, service: AsyncZeroconf, name: str) -> None:
+        info = AsyncServiceInfo(TYPE, name)
+        if not await info.async_request(service.zeroconf, RESOLVE_MS):
+            return
+        now = time.monotonic()
+        if now - self._networks[0] > NETWORKS_S:
+            self._networks = (now, addresses.networks())
+        near = nearest(info.parsed_scoped_addresses()[:MOST_ADDRESSES], self._networks[1])
+        card = read_record(dict(info.properties), near, self._cluster)
+        if card is not None:
+            self._post("found", card, near[1] if len(near) > 1 else "")
 
 
 def cluster_hash(cluster: bytes) -> str:
@@ -158,11 +182,11 @@ def record(card: wire.Card, cluster: str) -> dict[str, str]:
     }
 
 
-def read_record(properties: dict[bytes, bytes | None], addresses: list[str], cluster: str) -> wire.Card | None:
+def read_record(properties: dict[bytes, bytes | None], found: list[str], cluster: str) -> wire.Card | None:
     """A card to try, or None for a record that is of another cluster, or malformed. Never raises."""
     try:
         text = {k.decode(): (v or b"").decode() for k, v in properties.items()}
-        if text["c"] != cluster or not addresses or len(text["n"]) > 130 or "/" not in text["n"]:
+        if text["c"] != cluster or not found or len(text["n"]) > 130 or "/" not in text["n"]:
             return None
         rpc, door, pub, ear = (int(port) for port in text["p"].split(","))
         if not all(0 <= port < 65536 for port in (rpc, door, pub, ear)):
@@ -171,7 +195,7 @@ def read_record(properties: dict[bytes, bytes | None], addresses: list[str], clu
         if len(key) != 32:
             return None
         return wire.Card(
-            text["n"], tuple(text["r"].split(","))[:8], (), addresses[0], rpc, door, pub, ear, key,
+            text["n"], tuple(text["r"].split(","))[:8], (), found[0], rpc, door, pub, ear, key,
             text.get("s", "")[:40], min(int(text["b"]), 2**53), -1,
         )  # fmt: skip
     except (KeyError, ValueError, UnicodeDecodeError):
@@ -179,12 +203,36 @@ def read_record(properties: dict[bytes, bytes | None], addresses: list[str], clu
 
 
 def interfaces(names: tuple[str, ...], listen: str) -> Any:
-    """Addresses for zeroconf from addresses or interface names; default: where we listen, or all."""
-    chosen: list[str] = []
-    for adapter in ifaddr.get_adapters():
-        for address in adapter.ips:
-            if address.is_IPv4 and isinstance(address.ip, str) and {address.ip, adapter.name} & set(names):
-                chosen.append(address.ip)
-    if chosen or names:
-        return chosen or list(names)
-    return InterfaceChoice.All if listen in ("", "0.0.0.0", "::", "*") else [listen]  # noqa: S104
+    """Addresses for zeroconf from addresses or interface names; default: where we listen, or all. Who listens on
+    IPv4 only speaks of itself there only."""
+    if not names and listen not in EVERYWHERE:
+        return [listen.partition("%")[0]]
+    chosen = [
+        text.partition("%")[0]
+        for text in addresses.addresses_of(names)
+        if text in names or (":" not in text if ":" not in listen else text != "::1")  # Linux: no multicast over it
+    ]
+    return chosen or list(names) or InterfaceChoice.All
+
+
+def packed(texts: list[str]) -> list[bytes]:
+    """As DNS records carry them; a scope means nothing on another machine."""
+    plain = dict.fromkeys(text.partition("%")[0] for text in texts)
+    return [socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text) for text in plain]
+
+
+def nearest(found: list[str], own: list[Any]) -> list[str]:
+    """Those on a network of this machine first; then link-local ones; loopback last."""
+
+    def far(text: str) -> int:
+        try:
+            address = ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            return 9
+        if address.is_loopback:
+            return 3
+        if address.is_link_local:
+            return 1
+        return 0 if any(address in network for network in own) else 2
+
+    return sorted(found, key=far)

@@ -164,7 +164,7 @@ class Knock:
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self._watch = Dialled(context, socket, self._cut)
         self._driven = Driven(socket, self._heard)
-        socket.connect(f"tcp://{bracket(address)}:{port}")
+        dial(socket, address, port)
 
     @property
     def reached(self) -> bool:
@@ -206,6 +206,8 @@ class Knock:
 
 def bind(socket: zmq.Socket[bytes], listen: str, port: int, what: str) -> int:
     """Bind and say which port it became. Raises Busy naming the port when it is in use."""
+    if ":" in listen:
+        socket.setsockopt(zmq.IPV6, 1)
     try:
         socket.bind(f"tcp://{bracket(listen)}:{port or '*'}")
     except zmq.ZMQError as error:
@@ -227,6 +229,13 @@ def take_port(socket: zmq.Socket[bytes], listen: str, port: int) -> int:
             if time.monotonic() > end:
                 return 0
         gevent.sleep(0.02)
+
+
+def dial(socket: zmq.Socket[bytes], address: str, port: int) -> None:
+    """Connect to an IPv4 or IPv6 address; a link-local one carries its scope: fe80::1%eth0."""
+    if ":" in address:  # not for all: IPv4 peers would show as ::ffff:10.0.0.1
+        socket.setsockopt(zmq.IPV6, 1)
+    socket.connect(f"tcp://{bracket(address)}:{port}")
 
 
 def bracket(address: str) -> str:

@@ -21,7 +21,7 @@ from gevent.hub import Waiter
 from nova0.mesh import wire
 from nova0.mesh.certificate import Chain
 from nova0.mesh.counts import Counts
-from nova0.mesh.door import AskCert, AskHello, Knock, bracket
+from nova0.mesh.door import AskCert, AskHello, Knock, dial
 from nova0.mesh.driven import FAREWELL_MS, Driven
 from nova0.mesh.errors import (
     Busy,
@@ -283,7 +283,7 @@ class Link:
         socket.setsockopt(zmq.SNDHWM, home.settings.queue)
         self._watch = Dialled(home.context, socket, self._broken)
         self._driven = Driven(socket, self._heard, queue=home.settings.queue, traffic=home.counts.calls)
-        socket.connect(f"tcp://{bracket(card.address)}:{card.rpc_port}")
+        dial(socket, card.address, card.rpc_port)
         self._driven.put(home.hello())
         with gevent.Timeout(
             home.settings.handshake_s + 1,

@@ -16,8 +16,10 @@ from pathlib import Path
 import gevent
 import zmq
 
+from nova0.mesh.addresses import with_scope
 from nova0.mesh.driven import Driven
 from nova0.mesh.refusals import Refusals
+from nova0.mesh.zap import plain_address
 from nova0.native import offload
 
 LOG = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class Gate:
         if connection is None:
             return
         try:
-            address = str(connection.getpeername()[0])
+            address = plain_address(with_scope(connection.getpeername()))
             inode = os.fstat(connection.fileno()).st_ino
         except (OSError, IndexError):
             return

@@ -189,14 +189,18 @@ class Roster:
             return None
         peer = self.peers.get(card.node)
         if peer is None:
-            if len(self.peers) >= self._most or (not listed and self._unproven() >= MAX_HINTS):
+            if not listed and self._unproven() >= MAX_HINTS:
+                self._drop_oldest_hint()  # a flood of forged ones must not keep the real one out
+            if len(self.peers) >= self._most:
                 return None
             peer = self.peers[card.node] = Peer(card)
             self._new(peer)
         elif peer.chain is None and (peer.card.key != card.key or not peer.listed):
-            if listed or not peer.listed:
+            if listed:
                 peer.card = card
                 self.version += 1
+            elif not peer.listed:
+                peer.hint = card  # which of the two is real shows when they are dialled, in turn
         elif peer.card.key == card.key and _newer(card, peer.card):
             if listed:  # a member said so; `boot` stays what the peer itself proved
                 peer.card = _allowed(card, peer.certificate)
@@ -213,7 +217,16 @@ class Roster:
         return peer
 
     def _unproven(self) -> int:
-        return sum(p.chain is None for p in self.peers.values())
+        """Those that no member told of."""
+        return sum(p.chain is None and not p.listed for p in self.peers.values())
+
+    def _drop_oldest_hint(self) -> None:
+        for node, peer in self.peers.items():
+            if peer.chain is None and not peer.listed:
+                del self.peers[node]
+                if peer.link is not None:
+                    peer.link.close()
+                return
 
     def prove(self, chain: Chain, card: Card, key: bytes, address: str = "") -> Peer:
         """A node that holds `key` shows its certificate and card. Raises JoinRefused, naming what is wrong,

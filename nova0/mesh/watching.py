@@ -6,6 +6,7 @@ links grow with N and not N². Of the rest a host knows what the controllers tel
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import time
@@ -228,7 +229,10 @@ class Watching:
             self._claims.setdefault(by.node, {})[seen.card.node] = seen
             if seen.quarantine and by.is_controller and node.roster.admits(seen.card.key):
                 node.roster.quarantine(seen.card.key, seen.quarantine)
-            peer = node.roster.hint(seen.card, listed=by.is_controller)
+            card = seen.card
+            if "%" in card.address:
+                card = msgspec.structs.replace(card, address=addresses.seen_from_here(card.address, by.card.address))
+            peer = node.roster.hint(card, listed=by.is_controller)
             if peer is None or not by.is_controller or seen.card.boot < peer.card.boot:
                 continue
             try:
@@ -483,8 +487,14 @@ class Watching:
                 gevent.sleep(10)
                 continue
             for seed in node.settings.join:
-                address, port = addresses.parse_seed(seed)
-                for key in list(dict.fromkeys(p.card.key for p in peers if p.card.host != node.host))[:8]:
+                host, port = addresses.parse_seed(seed)
+                try:
+                    places = addresses.resolve(host)
+                except OSError as error:
+                    LOG.debug("%s: seed %s: %s", self._node.node, seed, error)
+                    continue
+                keys_known = list(dict.fromkeys(p.card.key for p in peers if p.card.host != node.host))[:8]
+                for address, key in itertools.product(places[:4], keys_known):
                     try:
                         with Knock(node.context, node.pair, address, port, key, node.settings.handshake_s) as knock:
                             shown = knock.ask(AskCert())
@@ -498,10 +508,12 @@ class Watching:
 
 def interest(me: str, controller: bool, hears: set[Role], peers: list[Peer], ring: int) -> set[str]:
     """Names of the nodes whose beats and casts come here directly."""
-    if controller or hears & {Role.HOST, Role.MEMBER, Role.OPERATOR}:
-        return {p.node for p in peers if p.listed or controller}
+    if controller:
+        return {p.node for p in peers}
     host = me.partition("/")[0]
     chosen = {p.node for p in peers if p.is_controller or p.card.host == host}
+    if hears & {Role.HOST, Role.MEMBER, Role.OPERATOR}:
+        chosen |= {p.node for p in peers if p.listed}
     if not any(p.is_controller for p in peers):  # nobody to ask yet
         chosen |= {p.node for p in peers}
     alive = [p.node for p in peers if not p.is_controller and p.status not in (Status.DOWN, Status.LEFT)]

@@ -36,7 +36,7 @@ class ZapHandler:
 
     def _answer(self, parts: list[bytes]) -> list[bytes]:
         route, _, version, request_id, domain, address, _, mechanism, *credentials = parts
-        where = address.decode(errors="replace")
+        where = plain_address(address.decode(errors="replace"))
         status, text, user = self._judge(version, domain, where, mechanism, credentials)
         return [route, b"", b"1.0", request_id, status, text, user, b""]
 
@@ -98,9 +98,14 @@ def user_id(frame: zmq.Frame) -> str:
         return ""
 
 
+def plain_address(address: str) -> str:
+    """An IPv4 peer of a socket bound to :: shows as ::ffff:10.0.0.1."""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
 def peer_address(frame: zmq.Frame) -> str:
     try:
-        return str(frame.get("Peer-Address"))
+        return plain_address(str(frame.get("Peer-Address")))
     except zmq.ZMQError:
         return ""
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nova0.mesh import wire
 from nova0.mesh.bus import Status
 from nova0.mesh.discovery import cluster_hash, read_record, record
+from nova0.mesh.roster import MAX_HINTS
 
 KEY = b"k" * 32
 CARD = wire.Card("lab1/host", ("host",), (), "10.0.0.1", 1, 2, 3, 4, KEY, "0.1", 7)
@@ -38,6 +39,7 @@ def test_nodes_that_forgot_everything_meet_within_three_seconds(tmp_path):
         cluster.close()
 
 
+@pytest.mark.design("D4")
 def test_a_record_of_another_cluster_is_ignored():
     there = {k.encode(): v.encode() for k, v in record(CARD, cluster_hash(b"a" * 32)).items()}
     assert read_record(there, ["10.0.0.1"], cluster_hash(b"b" * 32)) is None
@@ -75,6 +77,25 @@ def test_forged_records_neither_enter_nor_displace_anybody(tmp_path):
         from nova0.mesh.mesh_agent import MeshAPI
 
         assert main.stub(MeshAPI, "lab1").ping() > 0
+    finally:
+        cluster.close()
+
+
+@pytest.mark.design("D3")
+def test_the_real_one_is_tried_whatever_was_forged_before(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        known = cluster.bus("lab0", "controller", ("controller",)).roster
+        for number in range(MAX_HINTS + 44):
+            known.hint(msgspec.structs.replace(CARD, node=f"evil{number}/host"))
+        forged = msgspec.structs.replace(CARD, key=b"f" * 32, address="10.0.0.66")
+        for first, second in ((forged, CARD), (CARD, forged)):
+            known.peers.pop(CARD.node, None)
+            known.hint(first)
+            known.hint(second)
+            peer = known.peers[CARD.node]
+            assert (peer.card, peer.hint) == (first, second), "both are dialled, in turn"
+        assert len(known.peers) <= MAX_HINTS
     finally:
         cluster.close()
 

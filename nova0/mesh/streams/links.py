@@ -16,7 +16,7 @@ from gevent.event import AsyncResult
 from nova0.mesh import wire
 from nova0.mesh.bus import Status
 from nova0.mesh.codec import wire_form
-from nova0.mesh.door import bracket
+from nova0.mesh.door import dial
 from nova0.mesh.driven import Driven
 from nova0.mesh.errors import Incompatible, MeshError, StreamBroken, StreamRefused, Unreachable, from_wire
 from nova0.mesh.keys import CurvePair, key_text
@@ -240,7 +240,7 @@ class _Opening:
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self._watch = Dialled(home.context, socket, self._cut)
         self._driven = Driven(socket, self._heard, framed=True, budget=READ_AT_ONCE, traffic=home.counts.streams)
-        socket.connect(f"tcp://{bracket(peer.card.address)}:{peer.card.stream_port}")
+        dial(socket, peer.card.address, peer.card.stream_port)
 
     def send_open(self, ticket: Ticket, home: Home) -> None:
         self.put(wire.Open(home.node, home.boot, ticket.purpose, ticket.secret, self.stream.window))
