@@ -82,7 +82,8 @@ def test_two_hundred_killed_peers_leave_nothing_behind(tmp_path):
 
         def up():
             peer = main.roster.peers.get("lab1/host")
-            return peer is not None and peer.boot == boots[0] and peer.status is Status.UP and peer.link and peer.link.up
+            link = peer.link if peer is not None and peer.boot == boots[0] and peer.status is Status.UP else None
+            return link is not None and link.up
 
         until(up, 60, f"start {boots[0]} is up")
         if boots[0] % 10 == 0:
