@@ -137,7 +137,7 @@ class Rekeying:
         node.identity.take(fresh)
         if fresh.certificate.key == old.key:
             if node.identity.chain.certificate != before:  # another signer's: who is linked need not ask for it
-                gevent.spawn(self._tell)
+                gevent.spawn(self._tell).join(TELL_S)
             return False
         node.pair = fresh.pair
         node.roster.own(fresh.certificate)

@@ -244,17 +244,21 @@ class Rotation:
             certificate = peers[0].certificate
             assert certificate is not None
             chain = self._again(certificate)
-            why = f"{peers[0].node} is {peers[0].status}"
-            for peer in sorted(peers, key=lambda p: p.status is not Status.UP):
+            # Each process that is up takes it by itself: one that only followed the disk would still show the
+            # old certificate when its signer is dropped.
+            why = "" if any(p.status is Status.UP for p in peers) else f"{peers[0].node} is {peers[0].status}"
+            for peer in [p for p in peers if p.status is Status.UP] or peers[:1]:
                 try:
                     node.ask(peer, "reissued", chain=chain)
-                    for other in peers:
-                        node.roster.prove(chain, other.card, certificate.key, other.card.address)
-                    done.add(host)
-                    return
+                    node.roster.prove(chain, peer.card, certificate.key, peer.card.address)
                 except MeshError as error:
                     why = error.message
-            missing[host] = why
+            if why:
+                missing[host] = why
+            else:
+                done.add(host)
+                for other in peers:
+                    node.roster.prove(chain, other.card, certificate.key, other.card.address)
 
         pool = gevent.pool.Pool(AT_ONCE)
         for host, peers in hosts.items():
