@@ -6,14 +6,12 @@ Rows follow `names`. The arrays are kept up to date by `HostBook`; whoever reads
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
 
-from nova0.controller.scheduler.filter import Filter
 from nova0.controller.scheduler.host_view import HostView
-from nova0.controller.scheduler.request import Request
 
 MOST_KEPT = 64  # answers of filters, one array of booleans each
 NUMBERS = (
@@ -47,7 +45,7 @@ class HostColumns:
         self.able = np.zeros(len(views), dtype=bool)
         for column in NUMBERS:
             setattr(self, column, np.zeros(len(views)))
-        self._kept: OrderedDict[tuple[int, Hashable], tuple[Any, set[int]]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Any, set[int]]] = OrderedDict()
         self._factors: dict[str, Any] = {}
         for view in views:
             self.update(view)
@@ -100,12 +98,11 @@ class HostColumns:
                 counts[at] += 1
         return counts
 
-    def kept(self, filter_: Filter, key: Hashable, request: Request) -> Any:
-        """The answers of a filter for this key: from before where they still hold, else asked now."""
-        name = (id(filter_), key)
+    def kept(self, name: Hashable, passes: Callable[[HostView], bool]) -> Any:
+        """The answers under this name: from before where they still hold, else asked now."""
         known = self._kept.get(name)
         if known is None:
-            answers = np.fromiter((filter_.host_passes(v, request) for v in self.views), bool, len(self.views))
+            answers = np.fromiter((passes(view) for view in self.views), bool, len(self.views))
             known = self._kept[name] = (answers, set())
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
@@ -113,7 +110,7 @@ class HostColumns:
             self._kept.move_to_end(name)
             while known[1]:
                 at = known[1].pop()
-                known[0][at] = filter_.host_passes(self.views[at], request)
+                known[0][at] = passes(self.views[at])
         return known[0]
 
     def factors(self, option: str, default: float) -> Any | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nova0.config import CONF
@@ -131,7 +132,7 @@ def filter_fast(
         if filter_.applies(request):
             answers = filter_.mask(hosts, request)
             if answers is None and (key := filter_.key(request)) is not None:
-                answers = hosts.kept(filter_, key, request)
+                answers = hosts.kept((id(filter_), key), partial(_passes, filter_, request))
             if answers is None:
                 rows = np.flatnonzero(left)
                 answers = np.zeros(len(hosts), dtype=bool)
@@ -142,6 +143,10 @@ def filter_fast(
         if not remaining:
             break
     return left
+
+
+def _passes(filter_: Filter, request: Request, host: HostView) -> bool:
+    return filter_.host_passes(host, request)
 
 
 def weigh_fast(hosts: HostColumns, rows: Any, request: Request, weighers: Sequence[Weighing]) -> Any:
