@@ -4,8 +4,10 @@ from gevent import monkey
 
 monkey.patch_all()  # before anything else is imported: agents and controllers run that way
 
+import collections  # noqa: E402
 import importlib.util  # noqa: E402
 import os  # noqa: E402
+import resource  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -90,3 +92,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             for line in refused:
                 reporter.write_line(f"  {line}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+MANY_DESCRIPTORS = 256
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests left open is said: it is found long before it runs out."""
+    try:
+        held = os.listdir("/proc/self/fd")
+    except OSError as error:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        terminalreporter.write_line(f"descriptors: {error} (limit {limit})", red=True)
+        return
+    if len(held) > MANY_DESCRIPTORS:
+        kinds = collections.Counter(os.path.realpath(f"/proc/self/fd/{one}").partition(":")[0] for one in held)
+        terminalreporter.write_line(f"{len(held)} descriptors are left open: {kinds.most_common(5)}", red=True)
