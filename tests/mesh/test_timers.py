@@ -37,6 +37,12 @@ def test_a_timer_runs_again_and_again_and_a_failing_one_too(caplog):
         assert "prune failed; next run in 0.02 s" in caplog.text
     finally:
         bus.stop()
-    watered = agent.watered
-    until(lambda: True)
+    watered, clock = agent.watered, Gardener()
+    other = net.bus("lab2", "host", ("host",))
+    other.offer(clock)
+    other.start()
+    try:
+        until(lambda: clock.watered > 5, what="another's timer, of the same spacing, ran on")
+    finally:
+        other.stop()
     assert agent.watered == watered, "nothing runs after the end"
