@@ -258,23 +258,21 @@ class HostBook:
     ) -> HostView:
         options = self._options
         state = msgspec.convert(row.state, HostState)
-        mine = [aggregate.metadata for aggregate in aggregates if row.host in aggregate.hosts]
         metadata: dict[str, set[str]] = {}
-        for one in mine:
-            for key, value in one.items():
-                metadata.setdefault(key, set()).add(value)
+        for aggregate in aggregates:
+            if row.host in aggregate.hosts:
+                for key, value in aggregate.metadata.items():
+                    metadata.setdefault(key, set()).add(value)
         zones = metadata.get("availability_zone")
         used: Counter[str] = Counter()
         for taken in servers.values():
             used.update(taken.resources)
         view = HostView(
             host=row.host,
-            uuid=row.uuid,
             state=state,
             limits={},
             enabled=not (row.disabled or row.forced_down),
             zone=min(zones) if zones else options.default_availability_zone,
-            aggregates=mine,
             metadata=metadata,
             vcpus_used=row.vcpus_used,
             memory_mb_used=row.memory_mb_used,

@@ -27,18 +27,16 @@ class Taken:
 class HostView:
     """Free values have ratios and reservations applied; they may be negative on an overfull host.
 
-    `metadata` maps each key of the host's aggregates to the values they give it; `aggregates` holds the
-    metadata of each one. `heavy` are servers being built or moved here, `servers` all that hold a claim."""
+    `metadata` maps each key of the host's aggregates to the values they give it. `heavy` are servers being
+    built or moved here, `servers` all that hold a claim."""
 
     host: str
     state: HostState
     limits: dict[str, float]
-    uuid: str = ""
     enabled: bool = True
     alive: bool = True
     zone: str = "nova"
     cell: str = ""
-    aggregates: list[dict[str, str]] = field(default_factory=list)
     metadata: dict[str, set[str]] = field(default_factory=dict)
     vcpus_used: int = 0
     memory_mb_used: int = 0

@@ -35,7 +35,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     uuid: str
     project_id: str
     flavor: Flavor
-    user_id: str = ""
     image: ImageRef | None = None
     zone: str | None = None
     cell: str = ""  # of a server that moves
@@ -51,7 +50,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return cls(
             uuid=row.uuid,
             project_id=row.project_id,
-            user_id=row.user_id,
             flavor=msgspec.convert(row.flavor, Flavor),
             image=msgspec.convert(row.image, ImageRef) if row.image else None,
             zone=row.requested_zone,

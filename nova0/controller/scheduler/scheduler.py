@@ -14,7 +14,7 @@ from nova0.config import CONF
 from nova0.controller.compute.host_life import HostLives
 from nova0.controller.db.compute_tables import HostRow
 from nova0.controller.db.store import Store
-from nova0.controller.scheduler import options
+from nova0.controller.scheduler import options  # noqa: F401  (declares what is read here)
 from nova0.controller.scheduler.driver import World, dispatch
 from nova0.controller.scheduler.host_book import HostBook
 from nova0.controller.scheduler.host_view import HostView, Taken
@@ -24,8 +24,6 @@ from nova0.controller.scheduler.selection import Trace
 from nova0.objects.errors import NotSupported, NoValidHost
 
 ALTERNATES = 2  # hosts named besides the best one, for the tries that may follow
-
-__all__ = ["Scheduler", "options"]
 
 
 class Scheduler:
@@ -49,8 +47,9 @@ class Scheduler:
         """True shortly after our own start, while a host in the store has not been heard of yet."""
         if time.monotonic() - self._started > CONF.scheduler.gathering_s:
             return False
-        known = self._store.read(lambda: [row.host for row in HostRow.select(HostRow.host)])
-        return not known or any(self._lives.life(host).status == "unknown" for host in known)
+        known = self._store.read(lambda: {row.host for row in HostRow.select(HostRow.host)})
+        heard = {life.host for life in self._lives.all() if life.status != "unknown"}
+        return not known or bool(known - heard)
 
     def select(self, request: Request, method: str = "run_instance") -> list[str]:
         """Hosts in order of preference, best first: one, and alternates. Raises NoValidHost saying what each

@@ -43,7 +43,6 @@ def host(name="h1", *, aggregates=(), servers=None, zone="nova", **more):
         state=state,
         limits={"vcpus": sizes["vcpus"] * ratio, "memory_mb": sizes["memory_mb"], "disk_gb": sizes["disk_gb"]},
         zone=zone,
-        aggregates=list(aggregates),
         metadata=metadata,
         servers=servers,
         vcpus_used=sum(t.vcpus for t in servers.values()),

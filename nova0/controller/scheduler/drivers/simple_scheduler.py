@@ -32,6 +32,7 @@ class SimpleScheduler(Driver):
             [(host.volumes_gb, host.host) for host in fitting if host.volumes_gb + request.size_gb <= most],
             hosts,
             count,
+            "volume",
             f"{request.size_gb} GB more would exceed max_gigabytes = {most} on each",
         )
 
@@ -42,6 +43,7 @@ class SimpleScheduler(Driver):
             [(host.networks, host.host) for host in hosts if host.networks < most],
             hosts,
             count,
+            "network",
             f"each serves max_networks = {most} already",
         )
 
@@ -55,6 +57,7 @@ class SimpleScheduler(Driver):
             [(h.vcpus_used, h.host) for h in fitting if h.vcpus_used + request.takes.vcpus <= most],
             hosts,
             count,
+            "compute",
             f"{request.takes.vcpus} vCPUs more would exceed max_cores = {most} on each, or none is in the zone",
         )
 
@@ -65,9 +68,9 @@ def _named(host: str, up: list[StorageView]) -> list[str]:
     return [host]
 
 
-def _least(loads: list[tuple[int, str]], up: list[Any], count: int, why: str) -> list[str]:
+def _least(loads: list[tuple[int, str]], up: list[Any], count: int, topic: str, why: str) -> list[str]:
     if not up:
-        raise none_up("compute" if not isinstance(up, list) else "suitable")
+        raise none_up(topic)
     if not loads:
         raise NoValidHost(f"No valid host was found. {len(up)} up, but {why}")
     return [name for _, name in sorted(loads, key=lambda load: (load[0], random.random()))][:count]  # noqa: S311
