@@ -98,7 +98,7 @@ def follow(cloud: Cloud, server_id: str, image: dict[str, Any], progress: Progre
             break
         progress.stage(STAGE_OF_TASK.get(server.get("OS-EXT-STS:task_state"), "booting"))
         _check(deadline, server, timeout_s)
-        time.sleep(servers.POLL_S)
+        time.sleep(servers.POLL_S)  # the API is asked again: it tells nobody
     if servers.addresses(server):
         progress.stage("address", servers.addresses(server)[0])
     if image.get("os_distro") == FAKE_DISTRO:
@@ -106,7 +106,7 @@ def follow(cloud: Cloud, server_id: str, image: dict[str, Any], progress: Progre
     progress.stage("ready", "the guest boots")
     while not is_ready(servers.console(cloud, server_id)):
         _check(deadline, server, timeout_s)
-        time.sleep(servers.POLL_S)
+        time.sleep(servers.POLL_S)  # the API is asked again: it tells nobody
     return server
 
 

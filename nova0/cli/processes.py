@@ -77,4 +77,4 @@ def _end(state_path: Path, name: str, pid: int, wait_s: float) -> None:
         while time.monotonic() < deadline:
             if holder(state_path, name) is None:
                 return
-            time.sleep(0.05)
+            time.sleep(0.05)  # the lock of a process that is no child of ours

@@ -68,5 +68,5 @@ def wait_gone(cloud: Cloud, server_id: str, timeout_s: float = 120) -> None:
         if server["status"] == "ERROR" and server.get("OS-EXT-STS:task_state") is None:
             fault = (server.get("fault") or {}).get("message", "no reason given")
             raise Failure(f"{server['name']} could not be deleted: {fault}")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # the API is asked again: it tells nobody
     raise Failure(f"server {server_id} is still there after {timeout_s:.0f} s: `nova0 ps` shows its host's state")

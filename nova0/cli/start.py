@@ -89,7 +89,7 @@ def wait_ready(
             running.end()
             waiting = ", ".join(name for name in role.runs if name not in ready)
             raise Failure(f"{waiting}: not ready within {READY_WITHIN_S:g} s: see {state_path}/log/")
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(LOOK_EVERY_S)  # ready files of daemons
     return running
 
 

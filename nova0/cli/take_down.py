@@ -79,7 +79,7 @@ def delete_servers(state_path: Path) -> list[str]:
     deadline = time.monotonic() + SERVERS_GONE_WITHIN_S
     left = servers
     while left and time.monotonic() < deadline:
-        time.sleep(0.2)
+        time.sleep(0.2)  # the API is asked again: it tells nobody
         left = list(admin.pages("compute", "/servers/detail", "servers", all_tenants="true"))
         here = {fact["id"] for fact in left if fact.get("OS-EXT-STS:task_state") == "deleting"}
         if not here:

@@ -5,7 +5,7 @@ A simulated agent has a certificate of the cluster, its own CURVE key and the so
 greets the controller, a mouth at its ear, a subscription to its news, a bound RPC socket and a publisher. It beats
 once a second. Nothing but beats leaves it, and what it hears it only drains, so thousands fit into one process.
 
-    scripts/bench.d/scale.py                              2,000 agents, two minutes, then writes SPECIFICATION.md
+    scripts/bench.d/scale.py                              2,000 agents, two minutes
     scripts/bench.d/scale.py --agents 5000 --seconds 600 --load     ten minutes with a core held by others
     scripts/bench.d/scale.py --controller nova0           the whole controller process instead of its node alone
 

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     print(text, end="" if text.endswith("\n") else "\n", flush=True)
     shown = servers.console(cloud, server["id"]) if args.follow else ""
     while args.follow:
-        time.sleep(1)
+        time.sleep(1)  # the API has no way to follow a console
         now = servers.console(cloud, server["id"])
         fresh = now[len(shown) :] if now.startswith(shown) else now
         print(fresh, end="", flush=True)

@@ -61,7 +61,7 @@ def refreshes(node: Any, interval_s: float, most: int | None, sort: str) -> Any:
     due = time.monotonic() + min(FIRST_S, interval_s)
     shown = 0
     while most is None or shown < most:
-        time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(0.0, due - time.monotonic()))  # a refresh each interval
         due = max(due + interval_s, time.monotonic())
         members = node.members()
         after = _totals(node, interval_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -81,7 +82,7 @@ class StepAgain(Exception):
 
 
 @dataclass
-class Operation:
+class Operation(ABC):
     """One taken-up operation. Subclasses set `kind` and `steps` (method names, in order)."""
 
     kind: ClassVar[str] = ""
@@ -95,7 +96,7 @@ class Operation:
     def __post_init__(self) -> None:
         self.data = dict(self.row.data)
 
-    def step_ended(self) -> None:
+    def step_ended(self) -> None:  # noqa: B027  (most steps hold nothing)
         """A step ended and is recorded, or will be run again, however it went: let go what it held in memory."""
 
     @property
@@ -108,9 +109,9 @@ class Operation:
         at = self.steps.index(step) + 1
         return self.steps[at] if at < len(self.steps) else None
 
+    @abstractmethod
     def gave_up(self, error: Exception) -> Commit:
         """What to write when a step raised for good; the operation is recorded as failed with it."""
-        raise NotImplementedError
 
     def instance(self) -> InstanceRow:
         """The server's row as it is now."""

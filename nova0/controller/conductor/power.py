@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 from nova0.controller.conductor.operation import Commit, Done, Operation, finish_action, set_instance
@@ -15,8 +16,9 @@ class PowerOperation(Operation):
     steps = ("act",)
     rests: ClassVar[VmState]
 
+    @abstractmethod
     def on_host(self, host: str, generation: int) -> GuestInfo:
-        raise NotImplementedError
+        """Ask that host; what the guest is like then."""
 
     def act(self) -> Done:
         """Ask the host; record where the server rests."""

@@ -82,7 +82,7 @@ class Dhcp:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 deadline += STOP_S
-            time.sleep(0.005)
+            time.sleep(0.005)  # the end of a process that is no child of ours
 
     def stop(self) -> None:
         """Stop the process and forget all it knew."""

@@ -115,7 +115,7 @@ class OwnDaemon:
                     f"{self.host}: nova0's own libvirtd does not come up: {words or 'it says nothing'}: "
                     f"see {self.home}/log, or start the machine's libvirtd and set libvirt.connection_uri"
                 )
-            time.sleep(0.02)
+            time.sleep(0.02)  # a daemon says nothing of its start and end
 
     def _answers(self) -> bool:
         """Its socket takes connections: the file is there a moment earlier."""
@@ -137,7 +137,7 @@ class OwnDaemon:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
                 deadline += STOP_S
-            time.sleep(0.02)
+            time.sleep(0.02)  # a daemon says nothing of its start and end
 
     def _check(self) -> None:
         if os.geteuid() != 0:
