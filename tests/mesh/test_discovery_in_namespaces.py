@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +11,14 @@ import msgspec
 import pytest
 from cluster import Cluster
 from contract import until
-from test_hosts_in_namespaces import ip, seen
+from namespaces import MARKS, ip, make_host, remove
+from test_hosts_in_namespaces import seen
 
 from nova0.mesh import identity, keys, wire
 from nova0.mesh.certificate import Chain
 from nova0.mesh.discovery import cluster_hash
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2"),
-]
+pytestmark = MARKS
 NET, DOOR = "10.249.78", 7740
 
 
@@ -43,13 +39,7 @@ class Lan:
         number = len(self.names)
         name = f"{self.tag}n{number}"
         self.names.append(name)
-        ip("netns", "add", name)
-        ip("link", "add", f"{self.tag}v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("link", "set", f"{self.tag}v{number}", "master", f"{self.tag}br", "up")
-        if ipv4:
-            ip("-n", name, "addr", "add", f"{NET}.{number + 1}/24", "dev", "eth0")
-        ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", name, "link", "set", "eth0", "up")
+        make_host(name, f"{self.tag}v{number}", f"{self.tag}br", f"{NET}.{number + 1}/24" if ipv4 else "")
         return name
 
     def link_local(self, name):
@@ -62,9 +52,7 @@ class Lan:
         return until(settled, 20, f"{name} has an address")
 
     def close(self):
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        subprocess.run(["ip", "link", "del", f"{self.tag}br"], capture_output=True)
+        remove(self.names, [f"{self.tag}br"])
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ they meet again."""
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 
 import pytest
 from cluster import Cluster
 from contract import until
+from namespaces import MARKS, ip, make_host, remove
 
 from nova0.mesh import keys, tombstones
 from nova0.mesh.errors import MeshError, PutOut, Unreachable
@@ -17,16 +16,8 @@ from nova0.mesh.identity import create_cluster
 from nova0.mesh.joining import join, mint_token
 from nova0.mesh.local_client import connect
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2"),
-]
+pytestmark = MARKS
 NET = "10.249.78"
-
-
-def ip(*words):
-    subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -43,18 +34,10 @@ def halves():
         for half in "ab":
             ip("link", "set", f"{tag}j{half}", "master", f"{tag}{half}", "up")
         for number, name in enumerate(names):
-            ip("netns", "add", name)
-            ip("link", "add", f"{tag}v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"{tag}v{number}", "master", f"{tag}{'ab'[number // 2]}", "up")
-            ip("-n", name, "addr", "add", f"{NET}.{number + 1}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+            make_host(name, f"{tag}v{number}", f"{tag}{'ab'[number // 2]}", f"{NET}.{number + 1}/24")
         yield names, lambda apart: ip("link", "set", f"{tag}ja", "down" if apart else "up")
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        for link in (f"{tag}ja", f"{tag}a", f"{tag}b"):
-            subprocess.run(["ip", "link", "del", link], capture_output=True)
+        remove(names, [f"{tag}ja", f"{tag}a", f"{tag}b"])
 
 
 def asked(settings, what, *args):

@@ -5,29 +5,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 
 import gevent
 import pytest
 from cluster import Cluster
 from contract import until
+from namespaces import MARKS, ip, make_host, remove
 
 from nova0.mesh.errors import Unreachable
 from nova0.mesh.identity import create_cluster
 from nova0.mesh.joining import join, mint_token
 from nova0.mesh.local_client import connect
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2"),
-]
+pytestmark = MARKS
 NET = "10.249.77"
-
-
-def ip(*words):
-    subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -39,17 +31,10 @@ def bridge():
         ip("addr", "add", f"{NET}.254/24", "dev", f"{tag}br")
         ip("link", "set", f"{tag}br", "up")
         for number, name in enumerate(names):
-            ip("netns", "add", name)
-            ip("link", "add", f"{tag}v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"{tag}v{number}", "master", f"{tag}br", "up")
-            ip("-n", name, "addr", "add", f"{NET}.{number + 1}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+            make_host(name, f"{tag}v{number}", f"{tag}br", f"{NET}.{number + 1}/24")
         yield tag, names
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        subprocess.run(["ip", "link", "del", f"{tag}br"], capture_output=True)
+        remove(names, [f"{tag}br"])
 
 
 def seen(settings):
