@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nova0.mesh.certificate import Signed
     from nova0.mesh.identity import Identity
+    from nova0.mesh.local_client import LocalClient
     from nova0.mesh.operators import OperatorKey
 
 
@@ -41,11 +42,26 @@ def default_file() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "nova0/operator.key"
 
 
-def operator(file: str | None) -> OperatorKey:
-    """The operator's key in `file`, or in the usual place. Raises Failure."""
+def operator(file: str | None, node: LocalClient) -> OperatorKey:
+    """The operator's key in `file`, or in the usual place, with the newest certificate to be had, which the file keeps.
+    Raises Failure, JoinRefused."""
     from nova0.mesh import operators
 
     path = Path(file) if file else default_file()
+    before = held(path)
+    key = operators.renewed(node, before)
+    if key != before:
+        try:
+            operators.save(path, key)
+        except OSError as error:
+            print(f"nova0: {path}: its new certificate cannot be written there: {error.strerror}", file=sys.stderr)
+    return key
+
+
+def held(path: Path) -> OperatorKey:
+    """The operator's key in that file. Raises Failure."""
+    from nova0.mesh import operators
+
     try:
         return operators.load(path)
     except FileNotFoundError:
@@ -69,7 +85,7 @@ def controller(args: argparse.Namespace) -> Identity:
     raise Failure("no signer of the cluster is here: run this on a controller (`nova0 agents` shows where it is)")
 
 
-def find(args: argparse.Namespace, file: str | None) -> Authority:
+def find(args: argparse.Namespace, file: str | None, node: LocalClient) -> Authority:
     """The operator's key in `file`; without one this controller's signer, else the operator's usual file."""
     if file is None:
         try:
@@ -78,8 +94,8 @@ def find(args: argparse.Namespace, file: str | None) -> Authority:
         except Failure as none_here:
             if not default_file().exists():
                 raise Failure(f"{none_here.message}, or give an operator's key (--key FILE)") from None
-    held = operator(file)
-    return Authority(held.private(), held.name, held.certificate)
+    key = operator(file, node)
+    return Authority(key.private(), key.name, key.certificate)
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -6,23 +6,29 @@ as the node itself; whoever lets them in says what more they are (`lent`).
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from gevent.pool import Pool
 
 from nova0.mesh.bus import Status
+from nova0.mesh.certificate import Signed, read_certificate, verify_kind
 from nova0.mesh.codec import decode, encode
-from nova0.mesh.errors import BadArguments, MeshError, Unreachable
+from nova0.mesh.errors import BadArguments, JoinRefused, MeshError, Unreachable
 from nova0.mesh.mesh_agent import MeshAPI
 from nova0.mesh.surface import SHORT, Timeout
+from nova0.mesh.wire import BROKEN
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
 
+LOG = logging.getLogger(__name__)
 MOST_ASKED = 128  # nodes asked at once for one client
 ASKED_OF_ALL = ("describe", "links", "totals")
 SILENCE_S = 10.0
+_read_signed = msgspec.msgpack.Decoder(Signed).decode
 
 
 class Asking:
@@ -85,6 +91,27 @@ class Asking:
         )
         return decode(answer)
 
+    def operator(self, shown: bytes) -> bytes:
+        """An operator's certificate (Signed, encoded), or the one a controller made anew since; nobody is asked
+        about one of the newest signer. Raises JoinRefused where none is to be had that counts."""
+        mine = self._node.identity
+        try:
+            held = read_certificate(_read_signed(shown))
+        except BROKEN as error:
+            raise JoinRefused(f"that is no certificate: {error}") from None
+        if self._node.roster.tombstones.is_out(held.key):
+            raise JoinRefused(f"operator {held.host} was put out")
+        if held.signer != mine.signers.signers[-1]:
+            for node in [m.node for m in self._node.members() if "controller" in m.roles and m.status is Status.UP]:
+                try:
+                    signed = _read_signed(self._mesh("operator", node, key=held.key))
+                    if verify_kind("operator", signed, mine.cluster, mine.signers).key == held.key:
+                        return encode(signed)
+                except MeshError as error:
+                    LOG.debug("%s has no certificate of operator %s: %s", node, held.host, error)
+        verify_kind("operator", _read_signed(shown), mine.cluster, mine.signers)
+        return shown
+
     def _addressed(self, agent: str, method: str) -> tuple[str, str | None, str | None]:
         """(topic, host, node) of an AGENT."""
         if not self.is_node(agent):
@@ -133,10 +160,10 @@ class Asking:
         """Users' topics have a slash too (user/...), so the shape does not tell."""
         return any(agent == member.node for member in self._node.members())
 
-    def _mesh(self, method: str, node: str, timeout_s: float | None = None) -> Any:
-        """The encoded answer of a node to a question that takes no arguments."""
+    def _mesh(self, method: str, node: str, timeout_s: float | None = None, **arguments: Any) -> Any:
+        """The encoded answer of a node to a question of the mesh's own."""
         return self._node.calling.ask(
-            MeshAPI.topic, None, method, encode({}), patience=SHORT, total_s=timeout_s, node=node, plain=True
+            MeshAPI.topic, None, method, encode(arguments), patience=SHORT, total_s=timeout_s, node=node, plain=True
         )
 
     def _find(self, agent: str) -> str:

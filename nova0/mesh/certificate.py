@@ -230,18 +230,20 @@ def verify(chain: Chain, roots: Roots, known: SignerSet | None = None) -> tuple[
 
 def verify_kind(kind: str, signed: Signed, cluster: bytes, signers: SignerSet) -> Certificate:
     """A certificate that a signer of the cluster made as `kind`. Raises JoinRefused."""
-    certificate = _certificate(signed)
+    certificate = read_certificate(signed)
     if certificate.cluster != cluster:
         raise JoinRefused("certificate of another cluster")
     if certificate.signer not in signers.signers:
-        raise JoinRefused(f"{certificate.host}: its certificate's signer was dropped; join it again with a token")
+        remedy = "join it again with a token" if kind == "node" else "`nova0 operator renew` while a controller is up"
+        raise JoinRefused(f"{certificate.host}: its certificate's signer was dropped; {remedy}")
     check(certificate.signer, kind, signed)
     if len(certificate.key) != 32:
         raise JoinRefused("certificate is malformed")
     return certificate
 
 
-def _certificate(signed: Signed) -> Certificate:
+def read_certificate(signed: Signed) -> Certificate:
+    """What it says, unchecked. Raises JoinRefused on what is none."""
     if len(signed.body) > MAX_SIGNED_BYTES:
         raise JoinRefused("certificate is too long")
     try:
@@ -252,7 +254,7 @@ def _certificate(signed: Signed) -> Certificate:
 
 def _verify_user(signed: Signed, machine: Certificate) -> Certificate:
     """A machine vouches for little: its own host, one process, topics of users, the role every node has."""
-    user = _certificate(signed)
+    user = read_certificate(signed)
     if not machine.vouch or user.signer != machine.vouch:
         raise JoinRefused(f"{user.host}/{user.process}: not vouched for by the machine {machine.host}")
     check(machine.vouch, "user", signed)

@@ -126,6 +126,11 @@ class LocalClient:
             proof=proof,
         )
 
+    def operator(self, certificate: bytes) -> bytes:
+        """An operator's certificate (wire.Signed, encoded), or the one a controller made anew since
+        (mesh.operators.renew). Raises JoinRefused."""
+        return self._ask("operator", 30.0, certificate=certificate)
+
     def vouch(self, name: str, key: bytes) -> dict[str, Any]:
         """Have this machine vouch for an agent of ours that holds `key` (CURVE, 32 bytes): host, process,
         cluster, chain and peers (node -> file), as `mesh.identity.store_vouched` takes them. Raises JoinRefused."""

@@ -131,6 +131,9 @@ class LocalSocket:
         if op == "call_proven":
             LOG.info("uid %d (pid %d) calls %s as an operator", uid, pid, question.get("method"))
             return self._call_proven(question)
+        if op == "operator":
+            shown = question.get("certificate")
+            return self._node.asking.operator(shown if isinstance(shown, bytes) else b"")
         if op == "vouch":
             return self._vouch(question, uid)
         if op == "members":

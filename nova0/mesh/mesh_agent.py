@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from nova0.mesh import counts, rekeying
+from nova0.mesh import counts, operators, rekeying
 from nova0.mesh.bus import Member
 from nova0.mesh.certificate import Certificate, Chain, Trust
 from nova0.mesh.counts import Totals
@@ -60,6 +60,11 @@ class MeshAPI(Surface):
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)
     def challenge(self) -> bytes:  # type: ignore[empty-body]
         """For one call with an operator's authority that the caller brings to this node within a minute."""
+        ...
+
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def operator(self, key: bytes) -> Signed:  # type: ignore[empty-body]
+        """Of the controller that made the operator with this key (Ed25519, 32 bytes): the newest certificate."""
         ...
 
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)
@@ -133,6 +138,9 @@ class MeshAgent(MeshAPI):
 
     def challenge(self) -> bytes:
         return self._node.operators.challenge(self._node.caller().node)
+
+    def operator(self, key: bytes) -> Signed:
+        return operators.certificate_of(self._node.identity, key)
 
     def totals(self) -> Totals:
         return counts.totals(self._node)

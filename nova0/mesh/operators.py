@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 import secrets
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +83,8 @@ _read_order = msgspec.msgpack.Decoder(Order).decode
 def create(identity: Identity, name: str, path: Path) -> OperatorKey:
     """Make an operator on a controller; key and certificate go to `path` (0600). Raises JoinRefused where
     this machine cannot sign, FileExistsError where there is such a file or operator."""
-    if not 1 <= len(name) <= 64 or not all(c.isalnum() or c in "-._@" for c in name):
-        raise JoinRefused(f"operator {name!r}: letters, digits, '-', '.', '_' and '@' only, at most 64")
+    if not 1 <= len(name) <= 64 or name[0] == "." or not all(c.isalnum() or c in "-._@" for c in name):
+        raise JoinRefused(f"operator {name!r}: letters, digits, '-', '.', '_' and '@' only, at most 64, no '.' first")
     kept = identity.state_dir / FOLDER / name
     for taken in (path, kept):
         if taken.exists():
@@ -99,8 +101,12 @@ def create(identity: Identity, name: str, path: Path) -> OperatorKey:
     )
     made = OperatorKey(FORMAT, identity.cluster, name, key.private_bytes_raw(), certificate)
     keys.write_public(kept, msgspec.msgpack.encode(certificate))
-    keys.write_secret(path, base64.b64encode(msgspec.msgpack.encode(made)) + b"\n")
+    _write(path, made)
     return made
+
+
+def _write(path: Path, held: OperatorKey) -> None:
+    keys.write_secret(path, base64.b64encode(msgspec.msgpack.encode(held)) + b"\n")
 
 
 def load(path: Path) -> OperatorKey:
@@ -111,13 +117,56 @@ def load(path: Path) -> OperatorKey:
         raise JoinRefused(f"{path} is no operator's key: `nova0 operator create` on a controller makes one") from None
 
 
+def renewed(client: LocalClient, held: OperatorKey) -> OperatorKey:
+    """With the certificate that a controller made anew since, where there is one. Raises JoinRefused where none
+    for this key counts any more."""
+    signed = msgspec.msgpack.decode(client.operator(msgspec.msgpack.encode(held.certificate)), type=Signed)
+    return held if signed == held.certificate else msgspec.structs.replace(held, certificate=signed)
+
+
+def save(path: Path, held: OperatorKey) -> None:
+    """In place of what is in that file; it stays its owner's. Raises OSError."""
+    real = path.resolve()
+    owner = real.stat()
+    _write(real, held)
+    if owner.st_uid != os.geteuid():  # root, for somebody else
+        os.chown(real, owner.st_uid, owner.st_gid)
+
+
 def known(identity: Identity) -> list[Certificate]:
     """The operators made on this controller."""
-    found = []
-    for path in sorted((identity.state_dir / FOLDER).glob("*")):
+    return [certificate for certificate, _ in _kept(identity)]
+
+
+def _kept(identity: Identity) -> Iterator[tuple[Certificate, Signed]]:
+    for path in sorted((identity.state_dir / FOLDER).glob("[!.]*")):  # not what a crash left half written
         signed = msgspec.msgpack.decode(path.read_bytes(), type=Signed)
-        found.append(msgspec.msgpack.decode(signed.body, type=Certificate))
-    return found
+        yield msgspec.msgpack.decode(signed.body, type=Certificate), signed
+
+
+def certificate_of(identity: Identity, key: bytes) -> Signed:
+    """That of an operator made on this controller, by the public key. Raises JoinRefused."""
+    for certificate, signed in _kept(identity):
+        if certificate.key == key:
+            return signed
+    raise JoinRefused(f"{identity.certificate.host}: no operator with that key was made here")
+
+
+def reissue(identity: Identity, tombstones: Tombstones) -> list[str]:
+    """Another signer counts on this controller: the operators made here and not revoked get certificates of
+    it, which wait here until their keys are used (`renewed`). Their names. Raises OSError."""
+    signer = identity.signer()
+    made = []
+    for old, _ in _kept(identity):
+        if old.signer == keys.public_of(signer) or tombstones.is_out(old.key):
+            continue
+        signed = issue(
+            signer, old.cluster, old.host, old.roles, old.key, topics=old.topics, serial=old.serial,
+            node_id=old.node_id, kind="operator",
+        )  # fmt: skip
+        keys.write_public(identity.state_dir / FOLDER / old.host, msgspec.msgpack.encode(signed))
+        made.append(old.host)
+    return made
 
 
 def call(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gevent.pool
 import msgspec
 
-from nova0.mesh import identity, keys
+from nova0.mesh import identity, keys, operators
 from nova0.mesh.bus import Status
 from nova0.mesh.certificate import FORMAT, Chain, Handover, Signed, SignerSet, Trust, hand_over, issue, sign
 from nova0.mesh.errors import JoinRefused, MeshError
@@ -37,8 +37,8 @@ def rotate(folder: Path, root_key: Path, give: Give, *, drop: str = "when all ha
 
     `drop`: "when all have" a certificate of the new one, or "now", which leaves those that could not be
     reached behind: they must join again. Asked again while an earlier one is not dropped yet, it goes on with
-    that. {"signer", "before", "dropped": bool, "reissued": [host], "missing": {host: why}}. Raises
-    JoinRefused without the root's key, or where this machine is no signer."""
+    that. {"signer", "before", "dropped": bool, "reissued": [host], "missing": {host: why}, "operators": [name
+    with a new certificate]}. Raises JoinRefused without the root's key, or where this machine is no signer."""
     me = identity.load(folder)
     root = _root(folder, root_key, me)
     me.signer()
@@ -154,7 +154,7 @@ class Rotation:
 
     def order(self, signed: bytes) -> dict[str, Any]:
         """On the controller: take the set up, sign with the next signer if it has it, make the certificates
-        of the earlier one anew, tell everybody. {"reissued": [host], "missing": {host: why}}."""
+        of the earlier one anew, tell everybody. {"reissued": [host], "missing": {host: why}, "operators": [name]}."""
         node = self._node
         folder = node.identity.state_dir
         made = msgspec.msgpack.decode(signed, type=Signed)
@@ -165,6 +165,7 @@ class Rotation:
         record = folder / SIGNER_BEFORE
         before = record.read_bytes() if record.exists() else b""
         told = self._reissue(before)
+        told["operators"] = operators.reissue(node.identity, node.roster.tombstones)
         if node.identity.roots.version > 1:
             self._everybody("trust", known=node.identity.trust)
         else:  # a node that knows of no other root is told in its terms

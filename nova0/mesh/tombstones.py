@@ -24,6 +24,7 @@ from nova0.mesh.certificate import (
     Stone,
     Tombstone,
     machine_of,
+    read_certificate,
     read_stone,
     sign,
     tombstone_of,
@@ -127,15 +128,16 @@ class Tombstones:
         self._unsaved.clear()
 
     def renew(self, signer: Ed25519PrivateKey) -> None:
-        """Sign anew what a signer or operator said that others no longer believe. Blocks its greenlet on the
-        disk. Raises OSError."""
+        """Sign anew what others no longer believe: its signer was dropped, or it is an operator's who was put out or
+        whose certificate's signer was dropped. Blocks its greenlet on the disk. Raises OSError."""
         public, signers = keys.public_of(signer), self._identity.signers.signers
         if public not in signers:
             return
         anew = []
         for tombstone, body in self._held.values():
-            by_operator = _read(body).operator is not None
-            if self.is_out(tombstone.signer) if by_operator else tombstone.signer not in signers:
+            operator = _read(body).operator
+            signed_by = read_certificate(operator).signer if operator else tombstone.signer
+            if signed_by not in signers or (operator and self.is_out(tombstone.signer)):
                 again = msgspec.structs.replace(tombstone, signer=public)
                 anew.append((again, msgspec.msgpack.encode(Stone(sign(signer, "tombstone", again)))))
         if anew:

@@ -13,13 +13,14 @@ from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from nova0.mesh import certificate, keys, operators, tombstones, wire
+from nova0.mesh import certificate, keys, operators, rotation, tombstones, wire
 from nova0.mesh.bus import Status
 from nova0.mesh.certificate import Chain
 from nova0.mesh.codec import encode
 from nova0.mesh.door import AskHello, Knock
 from nova0.mesh.errors import JoinRefused, NotAllowed, Unreachable
 from nova0.mesh.local_client import connect
+from nova0.mesh.rotation import Rotation
 from nova0.mesh.surface import OPERATOR, call
 
 
@@ -232,6 +233,64 @@ def test_threat_an_operators_certificate_lets_nobody_in_as_a_node(lab):
     with knock, pytest.raises(JoinRefused):
         knock.ask(AskHello(Chain(lab.ann.certificate, lab.main.identity.chain.signers), card))
     context.destroy(0)
+
+
+@pytest.mark.design("A7")
+@pytest.mark.parametrize("at", ["a host", "the controller"])
+def test_an_operator_gets_a_certificate_of_the_new_signer_before_the_old_is_dropped(lab, tmp_path, at):
+    path, folder = tmp_path / "home" / "operator.key", tmp_path / "lab0"
+    bob = operators.create(lab.main.identity, "bob", tmp_path / "bob.key")
+    out = tombstones.put_out(
+        lab.main.identity.signer(), lab.ann.cluster, keys.public_of(bob.private()), "bob", "left", "lab0"
+    )
+    lab.client.put_out(out)
+    until(lambda: lab.main.roster.tombs.count == 1, 15)
+    counted = []
+
+    def give(signed):
+        told = Rotation(lab.main).order(signed)
+        [ann] = [c for c in operators.known(lab.main.identity) if c.host == "ann"]
+        counted.append((told["operators"], ann.signer == keys.public_of(lab.main.identity.signer())))
+        return told
+
+    told = rotation.rotate(folder, folder / "root.key", give)
+    assert told["dropped"] and told["operators"] == ["ann"], "nothing for whom was revoked"
+    assert counted[0] == (["ann"], True), "it is there while both signers count"
+    until(lambda: len(lab.host.identity.signers.signers) == 1, 15, "the old one is dropped there too")
+    with pytest.raises(NotAllowed, match="nova0 operator renew"):
+        operators.call(lab.client, lab.ann, "gate@lab1", "open", {"width": 1})
+    with pytest.raises(JoinRefused, match="bob was put out"):
+        operators.renewed(lab.client, bob)
+    if at == "a host":
+        fresh = operators.renewed(lab.client, lab.ann)
+    else:
+        shown = msgspec.msgpack.encode(lab.ann.certificate)
+        signed = msgspec.msgpack.decode(lab.main.asking.operator(shown), type=wire.Signed)
+        fresh = msgspec.structs.replace(lab.ann, certificate=signed)
+    operators.save(path, fresh)
+    assert operators.load(path) == fresh != lab.ann and fresh.secret == lab.ann.secret
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    lab.main.stop()  # the newest needs no controller
+    assert operators.renewed(lab.client, fresh) == fresh
+    assert operators.call(lab.client, fresh, "gate@lab1", "open", {"width": 1})["operator"] == "ann"
+    with pytest.raises(JoinRefused, match="nova0 operator renew"):
+        operators.renewed(lab.client, lab.ann)
+
+
+@pytest.mark.design("A8")
+def test_what_an_operator_put_out_stays_out_for_newcomers_after_the_signer_changed(lab, tmp_path):
+    lab.bus("lab2").start()
+    until(lambda: lab.host.roster.key_of("lab2"), 15)
+    stone = stone_by(lab, lab.ann, "lab2")
+    lab.client.put_out(stone)
+    until(lambda: lab.main.roster.tombs.count == 1, 15)
+    folder = tmp_path / "lab0"
+    assert rotation.rotate(folder, folder / "root.key", Rotation(lab.main).order, drop="now")["dropped"]
+    until(lambda: stone not in lab.main.roster.tombstones.stones(), 15, "the controller said it anew")
+    newcomer = lab.bus("lab3")
+    assert newcomer.roster.tombstones.merge([stone])[1] != "", "the old certificate is not taken any more"
+    newcomer.start()
+    until(lambda: newcomer.roster.tombs == lab.main.roster.tombs, 15, "it hears who is out")
 
 
 def test_the_key_is_its_owners_alone_and_is_never_overwritten(lab):

@@ -36,11 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
     agent = mesh_door.agent_name(args.agent)
     values = mesh_door.arguments(args.arguments)
-    operator = authority.operator(args.key) if args.as_operator or args.key else None
     with mesh_door.local_node(args) as node:
-        if operator is not None:
+        if args.as_operator or args.key:
             from nova0.mesh import operators
 
+            operator = authority.operator(args.key, node)
             answer = operators.call(node, operator, agent, args.method, values, timeout_s=args.timeout)
         else:
             answer = node.call(agent, args.method, values, timeout_s=args.timeout, traceparent=args.traceparent)

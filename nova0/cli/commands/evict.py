@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.host:
         raise Failure("name a host, as `nova0 agents` shows it, or say --list", code=2)
-    signer = authority.find(args, args.key)
     with mesh_door.local_node(args) as node:
+        signer = authority.find(args, args.key, node)
         found = node.key_of(args.host)
         if found["last_controller"] and not args.force:
             raise Failure(f"{args.host} is the only controller that is up: join another first (--force if you must)")

@@ -3,6 +3,8 @@
 Needs the root's key, here or on a stick (--root-key): best kept off this machine, it is used for nothing else.
 Members get certificates of the new signer over their live sessions; when all have one, the old signer is dropped.
 With some out of reach it stays until you ask again; --drop-now leaves those behind: they must join again.
+Operators made here get new certificates too: a key's file takes its own up when it is used, or by `nova0 operator
+renew`, while this controller is up.
 
 With --new-root-key FILE the root's key is replaced instead: the new one is written to FILE (0600), and from then on the
 old one can sign nothing. Members that are away follow at their return. Given again with the same FILE, after
@@ -12,6 +14,7 @@ Example:
     $ sudo nova0 mesh rotate --root-key /media/stick/root.key
     signer 5f2c91aa03be replaces 9b1e77d0c4f2, which is dropped
     lab1, lab2, lab3 have new certificates
+    operators ann, bob have new ones here: `nova0 operator renew`, or any use of the key, fetches it
     $ sudo nova0 mesh rotate --root-key /media/stick/root.key --new-root-key /media/stick/root2.key
     root 8c5d10b2e6f7 counts from now on (version 2); told to 3 of 3 nodes
     Copy /media/stick/root2.key to two safe places, off this machine; the one before is of no use any more
@@ -60,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"signer {told['signer'][:12]} replaces {told['before'][:12]}, {state}")
     if told["reissued"]:
         print(f"{', '.join(told['reissued'])} have new certificates")
+    if told["operators"]:
+        names = ", ".join(told["operators"])
+        print(f"operators {names} have new ones here: `nova0 operator renew`, or any use of the key, fetches it")
     for host, why in told["missing"].items():
         print(f"{host} has none: {why}" + ("; it must join again" if told["dropped"] else ""))
     if not told["dropped"]:

@@ -405,6 +405,11 @@ def test_a_second_box_is_evicted_by_an_operator_and_comes_back_with_a_new_key(bo
         safe.terminate()
         assert safe.wait(15) == 0
 
+    assert "operators ann have new ones here: `nova0 operator renew`" in first.run("mesh", "rotate").stdout
+    assert "has a new certificate" in second.run("operator", "renew", "--key", file).stdout
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    assert "no newer one" in second.run("operator", "renew", "--key", file).stdout
+
     assert "Say --yes" in first.run("evict", "two", code=2).stderr
     assert "only controller" in first.run("evict", "one", "--yes", code=1).stderr
     assert "--key FILE" in second.run("evict", "one", "--yes", code=1).stderr
