@@ -31,6 +31,10 @@ class Hosts(Protocol):
 
     def all(self) -> list[HostLife]: ...
 
+    def put_out(self) -> dict[str, tuple[str, float]]:
+        """host -> why, and when (seconds since 1970): no controller asks it anything any more, and what runs there
+        is not known, until a machine of that name joins again. From any thread."""
+
 
 class Tunnel(Protocol):
     """A byte stream into a guest. `read` blocks until bytes come; None at the end."""

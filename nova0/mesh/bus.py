@@ -97,6 +97,10 @@ class Bus(Protocol):
 
     def members(self) -> list[Member]: ...
 
+    def hosts_put_out(self) -> dict[str, tuple[str, float]]:
+        """host -> why, and when (seconds since 1970 where it was said): machines put out of the cluster for good of
+        whose name none is back. For as long as the cluster lives; from any thread."""
+
     def on_member(self, heard: Callable[[Member, Status], None]) -> None:
         """Call `heard(member, old_status)` on every change of status. Must not block."""
 

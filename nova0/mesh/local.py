@@ -189,6 +189,9 @@ class LocalBus:
     def wait_cancelled(self, timeout_s: float) -> bool:
         return dispatch.running().wait(timeout_s)
 
+    def hosts_put_out(self) -> dict[str, tuple[str, float]]:
+        return {}
+
     def store_doubt(self) -> str:
         return ""
 

@@ -257,6 +257,9 @@ class Node:
     def wait_cancelled(self, timeout_s: float) -> bool:
         return dispatch.running().wait(timeout_s)
 
+    def hosts_put_out(self) -> dict[str, tuple[str, float]]:
+        return self.roster.hosts_put_out()
+
     def store_doubt(self, of: str = "") -> str:
         return self.stores.doubt(of)
 

@@ -178,6 +178,14 @@ class Roster:
         told = next((p for p in self.peers.values() if p.listed and p.chain is None and p.card.host == name), None)
         return (told.card.key, b"", True) if told is not None else None
 
+    def hosts_put_out(self) -> dict[str, tuple[str, float]]:
+        """host -> why, and when by the clock there: those of which no machine is back. From any thread."""
+        return {
+            name: (put_out_text(stone), stone.at)
+            for name, stone in list(self.tombstones.for_good.items())
+            if self._keys.keys().isdisjoint(tuple(self._of_host.get(name, ())))
+        }
+
     def hosts(self) -> set[str]:
         return {c.host for c in self._keys.values()} | {p.card.host for p in self.peers.values()}
 

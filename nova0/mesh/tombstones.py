@@ -51,6 +51,7 @@ class Tombstones:
         self._held: dict[bytes, tuple[Tombstone, bytes]] = {}  # key -> what is said, and as it travels
         self._bodies: set[bytes] = set()
         self._machines: dict[bytes, Tombstone] = {}  # node id -> the one that reaches furthest
+        self.for_good: dict[str, Tombstone] = {}  # by the name of who was put out
         self._unsaved: list[tuple[Tombstone, bytes]] = []
         self.summary = Tombs()
         self._add(self._on_disk())
@@ -154,6 +155,8 @@ class Tombstones:
         furthest = self._machines.get(tombstone.node_id)
         if tombstone.node_id and (furthest is None or furthest.serial < tombstone.serial):
             self._machines[tombstone.node_id] = tombstone
+        if tombstone.serial >= FOR_GOOD:
+            self.for_good[tombstone.name] = tombstone
 
     def _add(self, new: list[tuple[Tombstone, bytes]]) -> list[Tombstone]:
         added = []

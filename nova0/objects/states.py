@@ -74,6 +74,12 @@ _SOFT_REBOOT = {TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_
 _HARD_REBOOT = {TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD}
 
 
+# What its host alone can vouch for: shown as UNKNOWN where that host was put out of the cluster.
+AT_ITS_HOST = frozenset(
+    {VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.RESCUED, VmState.RESIZED}
+)
+
+
 def status(vm_state: str, task_state: str | None) -> str:
     """The `status` shown in the compute API for a pair of states."""
     if vm_state == VmState.ACTIVE and task_state in _SOFT_REBOOT:

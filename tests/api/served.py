@@ -19,6 +19,10 @@ class FakeHosts:
     """Hosts as the mesh would see them: `lives[host] = HostLife(...)`."""
 
     lives: dict[str, HostLife] = field(default_factory=dict)
+    out: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def put_out(self) -> dict[str, tuple[str, float]]:
+        return self.out
 
     def life(self, host: str) -> HostLife:
         return self.lives.get(host) or HostLife(host=host, alive=False, status="unknown", age_s=None)

@@ -104,6 +104,29 @@ def test_a_silent_host_is_down_at_once_and_can_be_forced_down(cloud, compute):
     assert _service(cloud)["state"] == "up"
 
 
+@pytest.mark.parametrize("version", ["2.1", "2.16", HIGHEST])
+def test_servers_of_a_host_that_was_put_out_are_unknown_and_say_what_to_do(cloud, compute, server, version):
+    def found(status):
+        query = "" if status is None else f"?status={status}"
+        servers = cloud.demo.get(f"/v2.1/servers/detail{query}", version=version).json()["servers"]
+        return [one["status"] for one in servers if one["id"] == server]
+
+    path = f"/v2.1/servers/{server}"
+    assert (found(None), found("ACTIVE"), found("UNKNOWN")) == (["ACTIVE"], ["ACTIVE"], [])
+    cloud.hosts.out[HOST] = f"{HOST} was put out of the cluster by ann: stolen", 1764000000.0
+    try:
+        assert (found(None), found("ACTIVE"), found("UNKNOWN")) == (["UNKNOWN"], [], ["UNKNOWN"])
+        seen = check("servers", "get_server", version, cloud.demo.get(path, version=version))["server"]
+        assert seen["fault"]["message"].startswith("Its host was put out of the cloud")
+        assert "details" not in seen["fault"] and HOST not in str(seen["fault"])
+        told = cloud.admin.get(path, version=version).json()["server"]["fault"]
+        assert "by ann: stolen" in told["details"] and f"`nova0 fence {HOST}`" in told["details"]
+        assert told["created"] == "2025-11-24T16:00:00Z"
+    finally:
+        cloud.hosts.out.clear()
+    assert found(None) == ["ACTIVE"] and "fault" not in cloud.demo.get(path, version=version).json()["server"]
+
+
 def test_a_host_is_forgotten_only_when_gone_and_empty(cloud, compute, server):
     number = _service(cloud)["id"]
     assert cloud.admin.delete(f"/v2.1/os-services/{number}").status_code == 409

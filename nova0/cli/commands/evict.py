@@ -5,7 +5,8 @@ It needs the authority of a controller's signer (run it there, as root) or an op
 create`): with that it works on any member, also while no controller is up. HOST/user-NAME puts out one agent of
 a user only. The machine comes back with a new key: `nova0 token`, then there `nova0 down` and `nova0 join TOKEN`.
 
-Its servers are not touched, and may still run there: switch it off, then `nova0 fence HOST` settles them.
+This does not fence: its servers may still run there, and show UNKNOWN. Switch it off, then `nova0 fence HOST`
+settles what waits for it.
 
 Example:
     $ sudo nova0 evict lab2 --reason stolen

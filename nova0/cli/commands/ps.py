@@ -1,7 +1,8 @@
 """Show the servers: name, status, host and the host's state, address, age.
 
-Where the host is silent its state says so, while the status stays what it was. Host and host's state are
-shown to an administrator (OS_CLOUD=nova0-admin), and on the controller's own machine.
+Where the host is silent its state says so, while the status stays what it was; it is UNKNOWN where the host was
+put out of the cluster (`nova0 evict`). Host and host's state are shown to an administrator (OS_CLOUD=nova0-admin),
+and on the controller's own machine.
 
 Example:
     $ nova0 ps

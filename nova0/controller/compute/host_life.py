@@ -36,6 +36,9 @@ class HostLives:
                 return life
         return HostLife(host=host, alive=False, status=Status.UNKNOWN, age_s=None, detail="not heard since our start")
 
+    def put_out(self) -> dict[str, tuple[str, float]]:
+        return self._bus.hosts_put_out()
+
     def is_down(self, host: str) -> bool:
         """Known to be down or gone; False while nothing is known."""
         return self.life(host).status in (Status.DOWN, Status.LEFT)

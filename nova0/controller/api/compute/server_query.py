@@ -13,7 +13,7 @@ from nova0.controller.api.request import Request
 from nova0.controller.compute.refusals import BadRequest, Forbidden
 from nova0.controller.compute.server_filters import ADMIN_SORT_COLUMNS, SORT_COLUMNS, Asked
 from nova0.controller.db.compute_tables import InstanceRow as I
-from nova0.objects.states import TaskState, VmState
+from nova0.objects.states import AT_ITS_HOST, TaskState, VmState
 
 _STATES: dict[str, tuple[Any, Any]] = {  # status -> (vm_state, task_states or None)
     "BUILD": (VmState.BUILDING, None),
@@ -33,7 +33,7 @@ _STATES: dict[str, tuple[Any, Any]] = {  # status -> (vm_state, task_states or N
         VmState.ACTIVE,
         (TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD),
     ),
-    # The field's, but no server of ours is ever in them: they find nothing.
+    # The field's, but no server of ours is ever in them: they find nothing. UNKNOWN is of the host: see `_status`.
     "PASSWORD": (None, None),
     "REBUILD": (None, None),
     "MIGRATING": (None, None),
@@ -176,7 +176,11 @@ def _status(request: Request, conditions: list[Any], deleted: bool | None) -> bo
         if unknown and request.at_least("2.38"):
             raise BadRequest(f"Invalid status value: {', '.join(unknown)}")
         either = None
+        put_out = list(request.services.hosts.put_out())
+        elsewhere = I.host.is_null() | I.host.not_in(put_out) | I.vm_state.not_in(AT_ITS_HOST)
         for status in several:
+            if status == "UNKNOWN" and put_out:
+                either = ~elsewhere if either is None else either | ~elsewhere
             vm_state, tasks = _STATES.get(status, (None, None))
             if vm_state is None:
                 continue
@@ -185,6 +189,8 @@ def _status(request: Request, conditions: list[Any], deleted: bool | None) -> bo
                     raise Forbidden("Only administrators may list deleted instances")
                 deleted = None if deleted is False else deleted
             one = I.vm_state == vm_state
+            if put_out:  # those are shown as UNKNOWN
+                one = one & elsewhere
             if tasks:
                 one = one & I.task_state.in_(tasks)
             either = one if either is None else either | one

@@ -34,6 +34,7 @@ class Gathered:
     zones: dict[str, str] = field(default_factory=dict)
     hosts: dict[str, HostRow] = field(default_factory=dict)
     server_groups: dict[str, list[str]] = field(default_factory=dict)
+    put_out: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 def gather(request: Request, rows: list[InstanceRow], *, one: bool = False) -> Gathered:
@@ -57,6 +58,7 @@ def gather(request: Request, rows: list[InstanceRow], *, one: bool = False) -> G
         zones=zones.zones_of_hosts() if any(row.host for row in rows) else {},
         hosts=hosts,
         server_groups=groups,
+        put_out=request.services.hosts.put_out(),
     )
 
 
@@ -133,6 +135,17 @@ def host_status(request: Request, host: str | None, hosts: dict[str, HostRow]) -
     return "UP" if request.services.hosts.life(host).alive else "DOWN"
 
 
+def _of_host_put_out(request: Request, host: str, why: str, since: float) -> dict[str, Any]:
+    message = "Its host was put out of the cloud: whether the server still runs there is not known. Delete it, or ask "
+    fault: dict[str, Any] = {"code": 500, "created": seconds_z(since), "message": message + "your administrator."}
+    if request.context.is_admin:
+        fault["details"] = (
+            f"{why}. Switch it off, then `nova0 fence {host}`, and delete its servers; or have that machine, disks as "
+            "they are, join again with a new token, and the server shows its state as before."
+        )
+    return fault
+
+
 def host_id(project_id: str, host: str | None) -> str:
     """Lets a user see whether two servers share a host, without its name."""
     return hashlib.sha224((project_id + host).encode()).hexdigest() if host else ""
@@ -156,7 +169,8 @@ def _zone(row: InstanceRow, known: Gathered) -> str:
 
 
 def _common(request: Request, row: InstanceRow, known: Gathered) -> dict[str, Any]:
-    status = states.status(row.vm_state, row.task_state)
+    put_out = known.put_out.get(row.host or "") if row.vm_state in states.AT_ITS_HOST else None
+    status = "UNKNOWN" if put_out else states.status(row.vm_state, row.task_state)
     view: dict[str, Any] = {
         "id": row.uuid,
         "name": row.name,
@@ -182,6 +196,8 @@ def _common(request: Request, row: InstanceRow, known: Gathered) -> dict[str, An
         view["fault"] = {"code": fault.code, "created": seconds_z(fault.created_at), "message": fault.message}
         if fault.details and (request.context.is_admin or fault.code != 500):
             view["fault"]["details"] = fault.details
+    if put_out:
+        view["fault"] = _of_host_put_out(request, str(row.host), *put_out)
     if request.at_least("2.9"):
         view["locked"] = row.locked_by is not None
     if request.at_least("2.19"):
