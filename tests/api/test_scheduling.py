@@ -5,22 +5,10 @@ A test asks for a server as a client would and looks at the host it went to.
 
 from __future__ import annotations
 
-import gevent
 import pytest
-from nova0.agents.conductor import ConductorAgent
-from served import PASSWORD, Cloud, FakeHosts, Http
+from scheduler_cloud import Template
 
 from nova0.config import CONF
-from nova0.controller.api.application import make_app
-from nova0.controller.api.server import serve
-from nova0.controller.assembly import Controller
-from nova0.controller.compute.flavors import seed_flavors
-from nova0.controller.db.image_tables import ImageRow
-from nova0.controller.db.store import Store
-from nova0.controller.identity.bootstrap import bootstrap
-from nova0.mesh.local import LocalNet
-from nova0.objects.host import HostState
-from tests.unit.conductor.conftest import ScriptedHost
 
 HOSTS = {  # lab1 is small, lab2 has a disk array and newer features, lab3 is of another architecture
     "lab1": {"vcpus": 4, "memory_mb": 4096, "address": "10.1.1.1", "arch": "x86_64"},
@@ -37,119 +25,11 @@ FILTERS = [
 ]  # fmt: skip
 
 
-class Machine(ScriptedHost):
-    def __init__(self, net, name, **more):
-        self.more = more
-        super().__init__(net, name, memory_mb=more["memory_mb"], vcpus=more["vcpus"])
-
-    def host_state(self):
-        return HostState(
-            host=self.name, hypervisor_hostname=self.name, hypervisor_type="QEMU", hypervisor_version=7_002_022,
-            virt_type="kvm", disk_gb=500, **self.more,
-        )  # fmt: skip
-
-
-class Lab:
-    """`where(...)`: the host a new server goes to, or its fault's message."""
-
-    def __init__(self, cloud, machines, images):
-        self.cloud, self.machines, self.images, self.made = cloud, machines, images, []
-        self.flavors = 0
-
-    def post(self, path, body, http=None, **more):
-        answer = (http or self.cloud.admin).post(path, body, **{"version": "2.90"} | more)
-        assert answer.status_code < 300, answer.text
-        return answer.json() if answer.content else None
-
-    def flavor(self, vcpus=1, memory_mb=256, specs=None):
-        self.flavors += 1
-        body = {"name": f"f{self.flavors}", "id": f"f{self.flavors}", "vcpus": vcpus, "ram": memory_mb, "disk": 1}
-        made = self.post("/v2.1/flavors", {"flavor": body})["flavor"]["id"]
-        if specs:
-            self.post(f"/v2.1/flavors/{made}/os-extra_specs", {"extra_specs": specs})
-        return made
-
-    def boot(self, *, flavor=None, image="plain", hints=None, http=None, **more):
-        server = {"name": "s", "flavorRef": flavor or self.flavor(), "imageRef": self.images[image], "networks": "none"}
-        body = {"server": server | more}
-        if hints:
-            body["os:scheduler_hints"] = hints
-        made = self.post("/v2.1/servers", body, http=http)["server"]["id"]
-        self.made.append(made)
-        return made
-
-    def settled(self, server):
-        with gevent.Timeout(60, AssertionError("not settled within 60 s")):
-            while True:
-                shown = self.cloud.admin.get(f"/v2.1/servers/{server}").json()["server"]
-                if shown["status"] in ("ACTIVE", "ERROR"):
-                    return shown
-                gevent.sleep(0.01)
-
-    def where(self, **more):
-        shown = self.settled(self.boot(**more))
-        return shown["OS-EXT-SRV-ATTR:host"] or shown["fault"]["message"]
-
-    def aggregate(self, name, host, **metadata):
-        made = self.post("/v2.1/os-aggregates", {"aggregate": {"name": name}})["aggregate"]["id"]
-        self.post(f"/v2.1/os-aggregates/{made}/action", {"add_host": {"host": host}})
-        self.post(f"/v2.1/os-aggregates/{made}/action", {"set_metadata": {"metadata": metadata}})
-        return made
-
-    def no_aggregate(self, made, host):
-        self.post(f"/v2.1/os-aggregates/{made}/action", {"remove_host": {"host": host}})
-        assert self.cloud.admin.delete(f"/v2.1/os-aggregates/{made}").status_code == 200
-
-    def clear(self):
-        for server in self.made:
-            self.cloud.admin.delete(f"/v2.1/servers/{server}")
-        with gevent.Timeout(60, AssertionError("servers are not gone within 60 s")):
-            while self.cloud.admin.get("/v2.1/servers?all_tenants=1").json()["servers"]:
-                gevent.sleep(0.01)
-        self.made.clear()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    place = tmp_path_factory.mktemp("scheduling")
-    overrides = {"enabled_filters": FILTERS, "isolated_images": [], "isolated_hosts": []}
-    for name, value in overrides.items():
-        CONF.set_override(name, value, "scheduler")
-    store = Store(place / "store.sqlite")
-    bootstrap(store, PASSWORD)
-    net = LocalNet(timers=False)
-    bus = net.bus("ctl", "controller", ("controller",))
-    controller = Controller(store, bus, state_dir=place, cluster_id="c1", public_url="http://unset", owner="ctl#1")
-    bus.offer(ConductorAgent(controller))
-    bus.start()
-    controller.start()
-    machines = {name: Machine(net, name, **more).join() for name, more in HOSTS.items()}
-    server = serve(make_app(controller.services), "127.0.0.1", 0)
-    url = controller.services.public_url = f"http://127.0.0.1:{server.port}"
-
-    def images():
-        seed_flavors()
-        made = {}
-        for name, properties in {
-            "plain": {}, "secret": {}, "arm": {"hw_architecture": "aarch64"}, "xen": {"img_hv_type": "xen"},
-        }.items():  # fmt: skip
-            made[name] = ImageRow.create(
-                name=name, status="active", visibility="public", disk_format="qcow2", container_format="bare",
-                size=1000, sha512="ab", owner="x", properties=properties,
-            ).id  # fmt: skip
-        return made
-
-    cloud = Cloud(url, controller.services, FakeHosts(), None, Http(url))
-    made = Lab(cloud, machines, store.write(images))
-    quota = {"quota_set": {"instances": -1, "cores": -1, "ram": -1}}
-    for project in (cloud.admin.project_id, cloud.demo.project_id):
-        cloud.admin.put(f"/v2.1/os-quota-sets/{project}", quota)
-    yield made
-    server.stop(within_s=0.2)
-    controller.stop()
-    store.close()
-    for name in overrides:
-        CONF.clear_override(name, "scheduler")
+    template = Template(tmp_path_factory.mktemp("scheduling"))
+    with template.cloud(f"enabled_filters = {', '.join(FILTERS)}", HOSTS) as made:
+        yield made
 
 
 @pytest.fixture
@@ -198,7 +78,7 @@ def test_ram_filter(lab):
     assert "RamFilter left 0" in lab.where(flavor=lab.flavor(memory_mb=16000))
 
 
-@pytest.mark.covers("S147", "S148")
+@pytest.mark.covers("S147", "S148", "S381")
 def test_different_and_same_host_filters(lab):
     first = lab.boot()
     host = lab.settled(first)["OS-EXT-SRV-ATTR:host"]
@@ -248,7 +128,7 @@ def test_compute_capabilities_filter(lab):
     assert lab.where(flavor=lab.flavor(specs={"capabilities:cpu_info:features": "<in> avx"})) == "lab2"
 
 
-@pytest.mark.covers("S154")
+@pytest.mark.covers("S154", "S381")
 def test_group_anti_affinity_filter(lab):
     group = {"server_group": {"name": "apart", "policy": "anti-affinity"}}
     made = lab.post("/v2.1/os-server-groups", group)["server_group"]["id"]

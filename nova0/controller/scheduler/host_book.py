@@ -61,6 +61,7 @@ class HostBook:
         self._placed: dict[str, tuple[str, Taken]] = {}  # chosen here, not yet seen in the store
         self._failed: Counter[str] = Counter()
         self._noted: deque[str | None] = deque([None])  # what changed, as told by any thread
+        self._lost: deque[str | None] = deque()  # where a claim was refused: read at once, whatever the period
         self._columns: HostColumns | None = None
         self._alive: set[str] = set()
         self._asked_alive = (-1, 0.0)
@@ -72,9 +73,9 @@ class HostBook:
         self._noted.append(host)
 
     def refused(self, host: str, uuid: str) -> None:
-        """The store refused what was consumed here: the host has less room than believed. From any thread."""
+        """The store refused what was consumed here: the host is not as it was believed. From any thread."""
         self._placed.pop(uuid, None)
-        self._noted.append(host)
+        self._lost.append(host)
 
     def consume(self, host: str, uuid: str, taken: Taken) -> None:
         """A server was placed on `host`: the next choice sees it."""
@@ -117,8 +118,14 @@ class HostBook:
         self._sync()
         return list(self._views.values())
 
+    def knows(self, host: str) -> bool:
+        """Whether there is such a host; also for who never looked at them."""
+        if host not in self._views:
+            self._sync()
+        return host in self._views
+
     def view(self, host: str) -> HostView:
-        """Raises KeyError for a host that the last `views` or `columns` did not know."""
+        """Raises KeyError for a host that `knows` denies."""
         return self._views[host]
 
     def columns(self, at_least: int = 0) -> HostColumns | None:
@@ -141,17 +148,19 @@ class HostBook:
     def _sync(self) -> None:
         if self._noted and time.monotonic() - self._read_at >= self._period_s:
             self._read_at = time.monotonic()
-            self._refresh()
+            self._refresh(self._noted)
+        if self._lost:
+            self._refresh(self._lost)
         self._look_alive()
 
-    def _refresh(self) -> None:
-        names = {self._noted.popleft() for _ in range(len(self._noted))}
+    def _refresh(self, noted: deque[str | None]) -> None:
+        names = {noted.popleft() for _ in range(len(noted))}
         whole = None in names
         self._reading += 1
         try:
             views = self._store.read(lambda: self._read(None if whole else {name for name in names if name}))
         except BaseException:
-            self._noted.extend(names)
+            noted.extend(names)
             raise
         finally:
             self._reading -= 1

@@ -28,7 +28,8 @@ config.declare(
         cfg.StrOpt(
             "scheduler_driver",
             default="filter",
-            help="Policy: filter, caching, chance, simple, multi, zone, least_cost, vsa, or package.module:Class.",
+            help="Policy: filter, caching, chance, simple, multi, zone, least_cost, vsa, or a class of your own: "
+            "package.module:Class or /path/of/a/file.py:Class.",
             deprecated_opts=[_old("scheduler_driver"), _old("driver", "scheduler")],
         ),
         cfg.StrOpt(
@@ -47,7 +48,8 @@ config.declare(
         cfg.ListOpt(
             "least_cost_functions",
             default=["compute_fill_first_cost_fn"],
-            help="The least_cost policy's functions: names, or package.module:function; one may stand twice.",
+            help="The least_cost policy's functions: names, package.module:function or /path/of/a/file.py:function; "
+            "one may stand twice.",
             deprecated_opts=[_old("least_cost_functions")],
         ),
         cfg.FloatOpt(
@@ -88,7 +90,7 @@ config.declare(
                 "ServerGroupAntiAffinityFilter",
                 "ServerGroupAffinityFilter",
             ],
-            help="Filters in order: names of built-in ones, or package.module:Class of your own.",
+            help="Filters in order: names; of your own package.module:Class or /path/of/a/file.py:Class.",
             **_of("enabled_filters", _old("scheduler_default_filters")),
         ),
         cfg.ListOpt(
@@ -100,7 +102,8 @@ config.declare(
         cfg.ListOpt(
             "weight_classes",
             default=["all"],
-            help="Weighers: names of built-in ones, all (every built-in one), or package.module:Class of your own.",
+            help="Weighers: names of built-in ones, all (every built-in one); of your own package.module:Class or "
+            "/path/of/a/file.py:Class.",
             **_of("weight_classes", _old("scheduler_weight_classes")),
         ),
         _multiplier("ram", 1.0, "Weight of free memory; negative packs."),

@@ -54,7 +54,11 @@ class Scheduler:
     def select(self, request: Request, method: str = "run_instance") -> list[str]:
         """Hosts in order of preference, best first: one, and alternates. Raises NoValidHost saying what each
         filter left (`trace` in its data: also those that kept all)."""
-        return dispatch(self.driver, method, request, count=1 + ALTERNATES)
+        chosen = dispatch(self.driver, method, request, count=1 + ALTERNATES)
+        if not chosen or not self.book.knows(chosen[0]):  # a policy of one's own may say anything
+            said = f"named {chosen[0]}, and there is no such host" if chosen else "named none"
+            raise NoValidHost(f"No valid host was found. {type(self.driver).__name__} {said}")
+        return chosen
 
     def select_many(self, requests: list[Request], at_least: int) -> list[str]:
         """Hosts for the first of these requests, as one decision: each sees those before it, and all are

@@ -46,6 +46,11 @@ class Trace:
     weights: dict[str, dict[str, tuple[float, float, float]]] = field(default_factory=dict)
     # host -> weigher -> (raw, scaled to 0..1, times its multiplier)
     sums: dict[str, float] = field(default_factory=dict)
+    smallest_wins: bool = False  # these are costs
+
+    def ranked(self) -> list[str]:
+        """Hosts left, best first."""
+        return sorted(self.sums, key=lambda host: self.sums[host], reverse=not self.smallest_wins)
 
     def left(self) -> str:
         """`4 hosts; RamFilter left 1; ...`: the filters that took some away."""

@@ -50,7 +50,6 @@ def explain(request: Request) -> dict[str, Any]:
 
 def view(trace: Trace) -> dict[str, Any]:
     """The trace as it is shown: hosts in order of preference, each with its figures."""
-    ranked = sorted(trace.sums, key=lambda host: -trace.sums[host])
     return {
         "hosts": trace.begun_with,
         "filters": [
@@ -65,7 +64,7 @@ def view(trace: Trace) -> dict[str, Any]:
                     for name, (raw, scaled, weighted) in trace.weights.get(host, {}).items()
                 },
             }
-            for host in ranked
+            for host in trace.ranked()
         ],
     }
 

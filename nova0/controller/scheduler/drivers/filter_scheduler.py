@@ -27,7 +27,7 @@ class FilterScheduler(Driver):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         options = CONF.scheduler
-        own = {short(path): by_path(path) for path in options.available_filters if "all_filters" not in path}
+        own = {short(path): by_path(path) for path in options.available_filters if not path.startswith("nova.")}
         self.filters: list[tuple[str, Filter]] = [
             (short(name), load(name, FILTERS, Filter, own)()) for name in options.enabled_filters
         ]

@@ -10,7 +10,7 @@ from nova0.config import CONF
 from nova0.controller.scheduler.driver import forced
 from nova0.controller.scheduler.drivers.filter_scheduler import FilterScheduler, no_valid_host
 from nova0.controller.scheduler.host_view import HostView
-from nova0.controller.scheduler.loading import short
+from nova0.controller.scheduler.loading import short, value_of
 from nova0.controller.scheduler.request import Request
 from nova0.controller.scheduler.selection import Trace
 
@@ -36,17 +36,13 @@ BUILT_IN = {f.__name__: f for f in (compute_fill_first_cost_fn, noop_cost_fn, re
 
 
 def cost_function(name: str) -> CostFunction:
-    """By name, or package.module:function of one's own. Raises ValueError."""
+    """By name, or package.module:function or /path/of/a/file.py:function of one's own. Raises ValueError."""
     if short(name) in BUILT_IN:
         return BUILT_IN[short(name)]
-    import importlib
-
-    module, _, function = name.replace(":", ".").rpartition(".")
     try:
-        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError, ValueError) as error:
-        known = ", ".join(BUILT_IN)
-        raise ValueError(f"least_cost_functions: {name!r} does not load: {error}; built in are {known}") from error
+        return value_of(name)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise ValueError(f"{error}; least_cost_functions built in are {', '.join(BUILT_IN)}") from error
 
 
 class LeastCostScheduler(FilterScheduler):
@@ -78,10 +74,22 @@ class LeastCostScheduler(FilterScheduler):
         ranked = sorted(hosts, key=lambda host: (sums[host.host], random.random()))  # noqa: S311
         return [host.host for host in ranked][:count]
 
-    def sums(self, hosts: list[HostView], request: Request) -> dict[str, float]:
+    def sums(self, hosts: list[HostView], request: Request, trace: Trace | None = None) -> dict[str, float]:
         total = dict.fromkeys((host.host for host in hosts), 0.0)
         for name, function in self.costs:
             weight = float(getattr(CONF.scheduler, f"{name}_weight", 1.0))
             for host in hosts:
-                total[host.host] += weight * function(host, request)
+                cost = function(host, request)
+                total[host.host] += weight * cost
+                if trace is not None:  # a function that stands twice is shown once, with what both gave
+                    of_host = trace.weights.setdefault(host.host, {})
+                    before = of_host.get(name, (0.0, 0.0, 0.0))[2]
+                    of_host[name] = (cost, cost, before + weight * cost)
         return total
+
+    def explain(self, request: Request) -> Trace:
+        trace = Trace(smallest_wins=True)
+        left = self._candidates(self.world.book.views(), request)
+        left = self.filter_hosts(left, request, trace, named=True)
+        trace.sums = self.sums(left, request, trace)
+        return trace
