@@ -1,4 +1,7 @@
-"""`nova0 agent run ./mine.py`: a user's agent as a node of this machine, under topics `user/...`."""
+"""`nova0 agent run ./mine.py`: a user's agent as a node of this machine, under topics `user/...`.
+
+The agent finds the mesh in `self.bus`; its `started()`, if it has one, runs whenever it has joined.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +69,12 @@ def run_file(file: str, args: argparse.Namespace) -> int:
     while not end.is_set():
         node = Node(_member(name, args))
         for agent in working:
+            agent.bus = node  # type: ignore[attr-defined]  # nova0.mesh.bus.Bus
             node.offer(agent)
         node.start()
+        for agent in working:
+            if hasattr(agent, "started"):
+                agent.started()
         print(f"{node.node} answers {', '.join(agent.topic for agent in agents)}", flush=True)
         while not end.wait(1) and not node.out:
             if node.behind_its_machine():
