@@ -30,8 +30,9 @@ from nova0.mesh.keys import CurvePair, key_bytes, key_text
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offered, Offers
 from nova0.mesh.operators import Operators
+from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.surface import Role
 from nova0.mesh.zap import peer_address, source, user_id

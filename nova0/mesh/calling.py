@@ -32,7 +32,8 @@ from nova0.mesh.errors import (
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link, Pending
 from nova0.mesh.offers import Offers
-from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.peer import Peer
+from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stub import Stub
 from nova0.mesh.surface import Role, Timeout
@@ -54,7 +55,7 @@ class Origin(Protocol):
     answering: Answering
     journal: Journal
 
-    def link(self, peer: Peer) -> Link: ...
+    def link(self, peer: Peer) -> Link[Peer]: ...
 
     def roles(self) -> tuple[str, ...]: ...
 
@@ -417,7 +418,7 @@ class _LocalReply:
             self._on_progress(decode(value))
 
 
-def _verdict(peer: Peer, link: Link, pending: Pending, now: float) -> MeshError | None:
+def _verdict(peer: Peer, link: Link[Peer], pending: Pending, now: float) -> MeshError | None:
     if now >= pending.deadline:
         return CallTimeout(peer.node) if pending.sent else Unreachable(f"{peer.node}: {link.trouble}; not started")
     if not pending.sent:

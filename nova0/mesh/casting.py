@@ -27,7 +27,8 @@ from nova0.mesh.follow import Follower
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offers
-from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.peer import Peer
+from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.surface import Role
 from nova0.mesh.wire import CHATTER

@@ -10,7 +10,8 @@ from nova0.mesh.door import AskHello, AskJoin, Shown
 from nova0.mesh.errors import JoinRefused, PutOut
 from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_bytes, key_text
-from nova0.mesh.roster import Peer, Roster
+from nova0.mesh.peer import Peer
+from nova0.mesh.roster import Roster
 from nova0.mesh.tokens import TokenBook
 from nova0.native import offload
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sized
+from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
 import msgspec
@@ -39,9 +39,6 @@ from nova0.mesh.monitor import Dialled
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.zap import dial_curve, limit
 
-if TYPE_CHECKING:
-    from nova0.mesh.roster import Peer, Roster
-
 LOG = logging.getLogger(__name__)
 
 BEATS_S = 1.0  # between ZMTP heartbeats of a link
@@ -65,13 +62,42 @@ class Pending(msgspec.Struct, eq=False):
         self.waiter.switch((good, body))
 
 
-class Home(Protocol):
+class Addressee(Protocol):
+    """What a link needs of the peer that it leads to."""
+
+    card: wire.Card
+    hint: wire.Card | None
+    chain: Chain | None
+    boot: int
+
+    @property
+    def node(self) -> str: ...
+
+
+P = TypeVar("P", bound=Addressee)
+P_contra = TypeVar("P_contra", bound=Addressee, contravariant=True)
+
+
+class Known(Protocol[P_contra]):
+    """What a link needs of the roster."""
+
+    @property
+    def peers(self) -> Sized: ...
+
+    def prove(self, chain: Chain, card: wire.Card, key: bytes, address: str = "") -> object: ...
+
+    def heard(self, peer: P_contra, boot: int | None = None) -> None: ...
+
+
+class Home(Protocol[P_contra]):
     """What a link needs of its node."""
 
     settings: MeshSettings
     pair: CurvePair
-    roster: Roster
     counts: Counts
+
+    @property
+    def roster(self) -> Known[P_contra]: ...
 
     @property
     def context(self) -> zmq.Context: ...
@@ -82,25 +108,25 @@ class Home(Protocol):
 
     def hello(self, met: bytes | None = None) -> wire.Hello: ...
 
-    def told_stones(self, peer: Peer, said: wire.Stones) -> None: ...
+    def told_stones(self, peer: P_contra, said: wire.Stones) -> None: ...
 
-    def took_stones(self, peer: Peer, said: wire.Stones, answer: Callable[[wire.Stones], object]) -> None: ...
+    def took_stones(self, peer: P_contra, said: wire.Stones, answer: Callable[[wire.Stones], object]) -> None: ...
 
-    def told_put_out(self, peer: Peer, error: PutOut) -> None: ...
+    def told_put_out(self, peer: P_contra, error: PutOut) -> None: ...
 
-    def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None: ...
+    def welcomed(self, peer: P_contra, welcome: wire.Welcome) -> None: ...
 
-    def link_cut(self, peer: Peer, why: str) -> None: ...
+    def link_cut(self, peer: P_contra, why: str) -> None: ...
 
-    def ponged(self, peer: Peer, pong: wire.Pong) -> None: ...
+    def ponged(self, peer: P_contra, pong: wire.Pong) -> None: ...
 
     def ping_age(self, node: str) -> float | None: ...
 
-    def said_goodbye(self, peer: Peer, boot: int) -> None: ...
+    def said_goodbye(self, peer: P_contra, boot: int) -> None: ...
 
 
-class Link:
-    def __init__(self, home: Home, peer: Peer) -> None:
+class Link(Generic[P]):
+    def __init__(self, home: Home[P], peer: P) -> None:
         self._home, self.peer = home, peer
         self.pending: dict[int, Pending] = {}
         self.up = self.closed = False

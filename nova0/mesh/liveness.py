@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from nova0.mesh.bus import Status
-from nova0.mesh.roster import Peer
+from nova0.mesh.peer import Peer
 
 STALL_S = 1.0  # between two ticks: this node itself was held
 CUT_S = 0.3  # a peer whose connection to us broke may dial anew within this before it is suspected

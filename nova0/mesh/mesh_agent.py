@@ -20,7 +20,7 @@ from nova0.metrics import Family
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
-    from nova0.mesh.roster import Peer
+    from nova0.mesh.peer import Peer
 
 
 class LinkSeen(msgspec.Struct):

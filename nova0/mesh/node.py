@@ -39,8 +39,9 @@ from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.mesh_agent import MeshAgent, MeshAPI
 from nova0.mesh.monitor import Gate
 from nova0.mesh.operators import Operators
+from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import COME_BACK, Peer, Roster, put_out_text, refuse_if_out
+from nova0.mesh.roster import COME_BACK, Roster, put_out_text, refuse_if_out
 from nova0.mesh.rotation import Rotation
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
@@ -423,7 +424,7 @@ class Node:
         if welcome.trust not in ((0, 0), self.identity.signers.age):
             gevent.spawn(Rotation(self).compare, peer)
 
-    def link(self, peer: Peer) -> Link:
+    def link(self, peer: Peer) -> Link[Peer]:
         if self.out:
             raise Unreachable(self.out)
         if peer.link is None:

@@ -21,7 +21,7 @@ from nova0.mesh.bus import Status
 from nova0.mesh.certificate import Certificate, Chain, Signed, issue
 from nova0.mesh.door import bracket
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, Unreachable
-from nova0.mesh.roster import Peer
+from nova0.mesh.peer import Peer
 from nova0.mesh.tombstones import put_out
 from nova0.mesh.wire import Card
 

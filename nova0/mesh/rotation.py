@@ -23,7 +23,7 @@ from nova0.mesh.keys import key_text
 
 if TYPE_CHECKING:
     from nova0.mesh.node import Node
-    from nova0.mesh.roster import Peer
+    from nova0.mesh.peer import Peer
 
 LOG = logging.getLogger(__name__)
 NEXT_SIGNER, SIGNER_BEFORE = "signer.key.next", "signer.before"

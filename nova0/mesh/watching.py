@@ -26,7 +26,7 @@ from nova0.mesh.door import AskCert, Knock
 from nova0.mesh.errors import MeshError
 from nova0.mesh.liveness import Judge, Verdict
 from nova0.mesh.mesh_agent import MeshAPI
-from nova0.mesh.roster import Peer
+from nova0.mesh.peer import Peer
 from nova0.mesh.surface import Role
 from nova0.native import offload
 

@@ -50,7 +50,8 @@ from nova0.mesh.counts import Counts  # noqa: E402
 from nova0.mesh.driven import Driven  # noqa: E402
 from nova0.mesh.link import Link  # noqa: E402
 from nova0.mesh.node import Node  # noqa: E402
-from nova0.mesh.roster import Peer, Roster  # noqa: E402
+from nova0.mesh.peer import Peer  # noqa: E402
+from nova0.mesh.roster import Roster  # noqa: E402
 from nova0.mesh.settings import MeshSettings  # noqa: E402
 from nova0.mesh.zap import dial_curve, limit  # noqa: E402
 

@@ -12,7 +12,7 @@ from nova0.mesh.bus import Status
 from nova0.mesh.codec import encode
 from nova0.mesh.errors import Busy, CallTimeout, Incompatible, RemoteError, Unreachable
 from nova0.mesh.liveness import Judge
-from nova0.mesh.roster import Peer
+from nova0.mesh.peer import Peer
 from nova0.mesh.surface import CONTROLLER, Role, Surface, call, cast
 from nova0.mesh.watching import interest
 

@@ -11,7 +11,7 @@ from nova0.mesh import wire
 from nova0.mesh.bus import Status
 from nova0.mesh.flapping import HALF_LIFE_S, REUSE, SUPPRESS, Flaps
 from nova0.mesh.liveness import CUT_S, STALL_S, Judge
-from nova0.mesh.roster import Peer
+from nova0.mesh.peer import Peer
 
 SILENCE_S, PROBE_S, TICK_S = 2.2, 2.0, 0.2
 

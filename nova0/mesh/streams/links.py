@@ -7,7 +7,7 @@ delays no call. Who may speak was settled at the greeting of the link; here the 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import gevent
 import zmq
@@ -16,23 +16,22 @@ from gevent.event import AsyncResult
 from nova0.mesh import wire
 from nova0.mesh.bus import Status
 from nova0.mesh.codec import wire_form
+from nova0.mesh.counts import Counts
 from nova0.mesh.door import dial
 from nova0.mesh.driven import Driven
 from nova0.mesh.errors import Incompatible, MeshError, StreamBroken, StreamRefused, Unreachable, from_wire
 from nova0.mesh.keys import CurvePair, key_text
+from nova0.mesh.link import Link
 from nova0.mesh.monitor import Dialled, Gate, Lines
+from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
+from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.streams.flow import CHUNK, LARGEST, OVERHEAD
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
 from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.zap import STREAM_THREAD, dial_curve, limit, peer_address, user_id
-
-if TYPE_CHECKING:
-    from nova0.mesh.counts import Counts
-    from nova0.mesh.link import Link
-    from nova0.mesh.roster import Peer, Roster
 
 LOG = logging.getLogger(__name__)
 MOST_BYTES = CHUNK + 4096  # of one frame
@@ -54,7 +53,7 @@ class Home(Protocol):
     @property
     def context(self) -> zmq.Context: ...
 
-    def link(self, peer: Peer) -> Link: ...
+    def link(self, peer: Peer) -> Link[Peer]: ...
 
 
 def prepare(socket: zmq.Socket[bytes], handshake_s: float) -> None:
