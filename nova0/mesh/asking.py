@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 from gevent.pool import Pool
 
-from nova0.mesh.bus import Status
+from nova0.mesh.bus import Member, Status
+from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Signed, read_certificate, verify_kind
 from nova0.mesh.codec import decode, encode
 from nova0.mesh.errors import BadArguments, JoinRefused, MeshError, Unreachable
-from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.identity import Identity
+from nova0.mesh.mesh_api import MeshAPI
+from nova0.mesh.roster import Roster
 from nova0.mesh.surface import SHORT, Timeout
 from nova0.mesh.wire import BROKEN
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
 
 LOG = logging.getLogger(__name__)
 MOST_ASKED = 128  # nodes asked at once for one client
@@ -31,10 +31,21 @@ SILENCE_S = 10.0
 _read_signed = msgspec.msgpack.Decoder(Signed).decode
 
 
+class Home(Protocol):
+    """What asking needs of its node."""
+
+    node: str
+    identity: Identity
+    roster: Roster
+    calling: Calling
+
+    def members(self) -> list[Member]: ...
+
+
 class Asking:
     """AGENT is a topic, topic@host, or a node's name host/process. All raise the errors of mesh.errors."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
 
     def call(

@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 import msgspec
@@ -20,11 +20,11 @@ from zeroconf import InterfaceChoice, IPVersion, ServiceInfo, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from nova0.mesh import addresses, wire
+from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_bytes, key_text
+from nova0.mesh.roster import Roster
+from nova0.mesh.settings import MeshSettings
 from nova0.native import Mailbox, thread
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
 
 LOG = logging.getLogger(__name__)
 TYPE = "_nova0._tcp.local."
@@ -37,10 +37,21 @@ EVERYWHERE = ("", "0.0.0.0", "::", "*")  # noqa: S104
 CLOSE_S = 1.5
 
 
+class Home(Protocol):
+    """What discovery needs of its node."""
+
+    settings: MeshSettings
+    node: str
+    identity: Identity
+    roster: Roster
+
+    def card(self) -> wire.Card: ...
+
+
 class Discovery:
     """One record for this process, one browser, the chosen interfaces."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
         self._cluster = cluster_hash(node.identity.cluster)
         self._mailbox = Mailbox(self._heard)

@@ -99,7 +99,7 @@ class LocalClient:
 
     def everyone(self, method: str, timeout_s: float = 5.0) -> list[dict[str, Any]]:
         """[{"node", "answer", "error"}]: every known node asked at once for its "totals" (mesh.counts.Totals) or
-        "links" (mesh.mesh_agent.LinkSeen) in plain values; who does not answer has an error instead."""
+        "links" (mesh.mesh_api.LinkSeen) in plain values; who does not answer has an error instead."""
         return self._ask("everyone", timeout_s, method=method)
 
     def metrics(self, agent: str | None = None, timeout_s: float = 5.0) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 import msgspec
@@ -25,24 +25,61 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from nova0 import trace
+from nova0.mesh import wire
+from nova0.mesh.asking import Asking
 from nova0.mesh.bus import Member, Status
+from nova0.mesh.certificate import Chain
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, PutOut, Unreachable
+from nova0.mesh.evicting import Evicting
+from nova0.mesh.identity import Identity
 from nova0.mesh.local_client import MAX_BYTES
+from nova0.mesh.offers import Offers
 from nova0.mesh.orders import Orders
+from nova0.mesh.rekeying import Rekeying
+from nova0.mesh.roster import Roster
 from nova0.mesh.rotation import Rotation
+from nova0.mesh.settings import MeshSettings
 from nova0.mesh.tombstones import as_rows
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
 
 LOG = logging.getLogger(__name__)
 MOST_CLIENTS = 64
 MOST_EVENTS = 1000  # waiting for one slow watcher
 
 
+class Home(Protocol):
+    """What is asked of the node here."""
+
+    settings: MeshSettings
+    host: str
+    node: str
+    out: str
+    identity: Identity
+    roster: Roster
+    offers: Offers
+    asking: Asking
+    evicting: Evicting
+    rekeying: Rekeying
+    rotation: Rotation
+    orders: Orders
+
+    def card(self) -> wire.Card: ...
+
+    def chain(self, roots_known: int = 0) -> Chain: ...
+
+    def members(self) -> list[Member]: ...
+
+    def on_member(self, heard: Callable[[Member, Status], None]) -> None: ...
+
+    def on_gap(self, heard: Callable[[str, str], None]) -> None: ...
+
+    def on_cast(self, heard: Callable[[str, str, str, bytes], None]) -> None: ...
+
+    def publish_cast(self, topic: str, method: str, body: bytes, *, plain: bool) -> None: ...
+
+
 class LocalSocket:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
         self._path = Path(node.settings.socket_path)
         self._watchers: set[_Watcher] = set()
@@ -168,10 +205,10 @@ class LocalSocket:
         if uid not in (0, os.geteuid()):
             raise NotAllowed(f"{self._node.node}: {order} is for root and the user nova0 runs as: use sudo")
         orders: dict[str, Callable[..., Any]] = {
-            "adopt": Orders(self._node).adopt,
+            "adopt": self._node.orders.adopt,
             "rekey": self._node.rekeying.order,
-            "signers": Rotation(self._node).order,
-            "root": Rotation(self._node).order_root,
+            "signers": self._node.rotation.order,
+            "root": self._node.rotation.order_root,
         }
         if order not in orders:
             raise BadArguments(f"no order {order!r} here", field="order")

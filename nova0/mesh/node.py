@@ -19,7 +19,7 @@ import zmq
 
 import nova0
 from nova0 import trace
-from nova0.mesh import addresses, buffers, casting, counts, identity, keys, machine, rekeying, wire
+from nova0.mesh import addresses, buffers, casting, identity, keys, machine, rekeying, telemetry, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
@@ -36,9 +36,11 @@ from nova0.mesh.gatekeeper import Gatekeeper
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
 from nova0.mesh.local_socket import LocalSocket
-from nova0.mesh.mesh_agent import MeshAgent, MeshAPI
+from nova0.mesh.mesh_agent import MeshAgent
+from nova0.mesh.mesh_api import MeshAPI
 from nova0.mesh.monitor import Gate
 from nova0.mesh.operators import Operators
+from nova0.mesh.orders import Orders
 from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import COME_BACK, Roster, put_out_text, refuse_if_out
@@ -67,6 +69,17 @@ T = TypeVar("T")
 class Node:
     """`Node(settings)`; `offer`, `start`, `stub` ...; `stop`. Raises JoinRefused on a machine that is in
     no cluster, Busy when a port is taken."""
+
+    # made by `start`
+    zap: ZapHandler
+    door: Door
+    journal: Journal
+    streams: links.Links
+    answering: Answering
+    casting: casting.Casting
+    calling: Calling
+    watching: Watching
+    evicting: Evicting
 
     def __init__(self, settings: MeshSettings, *, tokens: TokenBook | None = None) -> None:
         self.settings, self.host, self.node = settings, settings.host, settings.node
@@ -104,9 +117,11 @@ class Node:
         self._discovery: Discovery | None = None
         self._local = LocalSocket(self) if settings.socket_path else None
         self._scraped = (
-            Scraped(settings.metrics_listen, partial(counts.families, self)) if settings.metrics_listen else None
+            Scraped(settings.metrics_listen, partial(telemetry.families, self)) if settings.metrics_listen else None
         )
         self.rekeying = rekeying.Rekeying(self)
+        self.rotation = Rotation(self)
+        self.orders = Orders(self)
         self.offers.add(MeshAgent(self))
         self.roster.changed.append(self._changed)
         self.roster.told.append(self._told)
@@ -422,7 +437,7 @@ class Node:
         self.watching.told(peer, welcome.members, whole=len(welcome.members) != MOST_INTRODUCED)
         self.watching.beat_soon()
         if welcome.trust not in ((0, 0), self.identity.signers.age):
-            gevent.spawn(Rotation(self).compare, peer)
+            gevent.spawn(self.rotation.compare, peer)
 
     def link(self, peer: Peer) -> Link[Peer]:
         if self.out:
@@ -450,6 +465,7 @@ class Node:
 
     def listen_anew(self) -> list[int]:
         """New ports at which the present key listens, beside the ones there are. Returns those before."""
+        self.watching.look_again()  # other processes' cards may hold under this key that did not before
         before = list(self._ports)
         for index, socket in enumerate(self._sockets):
             if socket is not None:

@@ -5,19 +5,31 @@ root or the node's own user only.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from nova0.mesh.errors import BadArguments, MeshError
-from nova0.mesh.stores import StoreClaim
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
+from nova0.mesh.peer import Peer
+from nova0.mesh.roster import Roster
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.stores import StoreClaim, Stores
 
 LOG = logging.getLogger(__name__)
 
 
+class Home(Protocol):
+    """What orders need of the node."""
+
+    settings: MeshSettings
+    node: str
+    boot: int
+    roster: Roster
+    stores: Stores
+
+    def ask(self, peer: Peer, method: str, **arguments: Any) -> Any: ...
+
+
 class Orders:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
 
     def adopt(self) -> dict[str, Any]:

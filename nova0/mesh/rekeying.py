@@ -10,23 +10,26 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 import msgspec
 import zmq
 
 from nova0.mesh import identity, keys
+from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
 from nova0.mesh.certificate import Certificate, Chain, Signed, issue
 from nova0.mesh.door import bracket
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, Unreachable
+from nova0.mesh.evicting import Evicting
+from nova0.mesh.identity import Identity
+from nova0.mesh.keys import CurvePair
 from nova0.mesh.peer import Peer
+from nova0.mesh.roster import Roster
+from nova0.mesh.settings import MeshSettings
 from nova0.mesh.tombstones import put_out
 from nova0.mesh.wire import Card
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
 
 LOG = logging.getLogger(__name__)
 TELL_S = 5.0  # peers may take so long to answer before the old listeners go
@@ -36,8 +39,34 @@ AHEAD = 1 << 20  # starts; so that of two copies the one that is to have a new k
 RETIRING, WANTED = "retiring.cert", "rekey.wanted"
 
 
+class Home(Protocol):
+    """What a change of key needs of the node."""
+
+    settings: MeshSettings
+    host: str
+    node: str
+    pair: CurvePair
+    identity: Identity
+    roster: Roster
+    answering: Answering
+    evicting: Evicting
+
+    @property
+    def is_controller(self) -> bool: ...
+
+    def card(self) -> Card: ...
+
+    def chain(self, roots_known: int = 0) -> Chain: ...
+
+    def ask(self, peer: Peer, method: str, **arguments: Any) -> Any: ...
+
+    def listen_anew(self) -> list[int]: ...
+
+    def close_listeners(self, before: list[int]) -> None: ...
+
+
 class Rekeying:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
         self._folder = Path(node.settings.state_dir)
         self._stamp = self._look()
@@ -84,7 +113,7 @@ class Rekeying:
         end = time.monotonic() + SIBLINGS_S
         while self._behind(pair.public) and time.monotonic() < end:
             gevent.sleep(0.05)
-        retired = self._retire()
+        retired = self._put_old_out()
         if not retired:
             self._loop = gevent.spawn(self._finish)
         LOG.warning("%s: key %s is now %s", node.node, keys.key_name(old.key), keys.key_name(pair.public))
@@ -99,7 +128,7 @@ class Rekeying:
         """A certificate for the new key: of our own signer, or of the first controller that has one."""
         node = self._node
         if node.is_controller and node.identity.can_sign:
-            return certify(node, node.identity.certificate, key)
+            return self.certify(node.identity.certificate, key)
         return self._of_a_controller("recertify", key=key)
 
     def _of_a_controller(self, method: str, **arguments: Any) -> Any:
@@ -141,7 +170,6 @@ class Rekeying:
             return False
         node.pair = fresh.pair
         node.roster.own(fresh.certificate)
-        node.watching.look_again()
         listeners = node.listen_anew()
         told = gevent.spawn(self._tell)
         told.join(TELL_S)
@@ -181,7 +209,7 @@ class Rekeying:
         ]
         return any(p.card.key != key and p.status in (Status.UP, Status.SUSPECT) for p in mine)
 
-    def _retire(self) -> bool:
+    def _put_old_out(self) -> bool:
         """Put the old key out. False: no controller could be asked; later, then."""
         path = self._folder / RETIRING
         if not path.exists():
@@ -190,7 +218,7 @@ class Rekeying:
             old = msgspec.msgpack.decode(path.read_bytes(), type=Signed)
             node = self._node
             if node.is_controller and node.identity.can_sign:
-                retire(node, node.identity.certificate, old)
+                self.retire(node.identity.certificate, old)
             else:
                 self._of_a_controller("retire", old=old)
         except (MeshError, OSError) as error:
@@ -206,7 +234,7 @@ class Rekeying:
                 if not (self._folder / RETIRING).exists() and wanted.exists():
                     self.order()
                     wanted.unlink(missing_ok=True)
-                if self._retire() and not wanted.exists():
+                if self._put_old_out() and not wanted.exists():
                     return
             except (OSError, MeshError) as error:
                 LOG.info("%s: change of key: %s; tried again", self._node.node, error)
@@ -218,39 +246,41 @@ class Rekeying:
         except OSError:
             return 0
 
+    # what other machines ask
 
-def certify(node: Node, old: Certificate, key: bytes) -> Chain:
-    """On a controller: a certificate of the same machine for another key. Raises JoinRefused."""
-    if len(key) != 32 or node.roster.admits(key) or node.roster.tombstones.is_out(key):
-        raise JoinRefused(f"{old.host}: that key is in use, or was put out: make a new one")
-    signed = issue(
-        node.identity.signer(), old.cluster, old.host, old.roles, key, topics=old.topics, serial=old.serial + 1,
-        node_id=old.node_id, vouch=old.vouch,
-    )  # fmt: skip
-    LOG.info("%s: %s gets a certificate for key %s", node.node, old.host, keys.key_name(key))
-    return node.identity.chain_for(signed)
+    def certify(self, old: Certificate, key: bytes) -> Chain:
+        """On a controller: a certificate of the same machine for another key. Raises JoinRefused."""
+        node = self._node
+        if len(key) != 32 or node.roster.admits(key) or node.roster.tombstones.is_out(key):
+            raise JoinRefused(f"{old.host}: that key is in use, or was put out: make a new one")
+        signed = issue(
+            node.identity.signer(), old.cluster, old.host, old.roles, key, topics=old.topics, serial=old.serial + 1,
+            node_id=old.node_id, vouch=old.vouch,
+        )  # fmt: skip
+        LOG.info("%s: %s gets a certificate for key %s", node.node, old.host, keys.key_name(key))
+        return node.identity.chain_for(signed)
 
+    def retire(self, now: Certificate, old: Signed) -> None:
+        """On a controller: put out an earlier key of the machine whose certificate is `now`. Raises JoinRefused."""
+        node = self._node
+        before = node.identity.earlier(old, now)
+        stone = put_out(
+            node.identity.signer(), now.cluster, before.key, f"{now.host} (its key before)", "changed its key",
+            now.host, node_id=before.node_id, serial=before.serial,
+        )  # fmt: skip
+        node.evicting.put_out([stone])
 
-def retire(node: Node, now: Certificate, old: Signed) -> None:
-    """On a controller: put out an earlier key of the machine whose certificate is `now`. Raises JoinRefused."""
-    before = node.identity.earlier(old, now)
-    stone = put_out(
-        node.identity.signer(), now.cluster, before.key, f"{now.host} (its key before)", "changed its key", now.host,
-        node_id=before.node_id, serial=before.serial,
-    )  # fmt: skip
-    node.evicting.put_out([stone])
-
-
-def moved(node: Node, peer: Peer, chain: Chain, card: Card) -> None:
-    """A peer says over its old session under which key and at which ports it goes on. Raises JoinRefused."""
-    certificate, before = node.identity.verify(chain), peer.certificate
-    if before is None or card.node != peer.node or certificate.node_id != before.node_id:
-        raise JoinRefused(f"{peer.node}: that certificate is not for this machine")
-    if certificate.serial < before.serial:
-        raise JoinRefused(f"{peer.node}: certificate {certificate.serial} after {before.serial}")
-    node.roster.prove(chain, card, card.key, peer.card.address)
-    if peer.link is not None and certificate.key != before.key:
-        peer.link.renew()
+    def moved(self, peer: Peer, chain: Chain, card: Card) -> None:
+        """A peer says over its old session under which key and at which ports it goes on. Raises JoinRefused."""
+        node = self._node
+        certificate, before = node.identity.verify(chain), peer.certificate
+        if before is None or card.node != peer.node or certificate.node_id != before.node_id:
+            raise JoinRefused(f"{peer.node}: that certificate is not for this machine")
+        if certificate.serial < before.serial:
+            raise JoinRefused(f"{peer.node}: certificate {certificate.serial} after {before.serial}")
+        node.roster.prove(chain, card, card.key, peer.card.address)
+        if peer.link is not None and certificate.key != before.key:
+            peer.link.renew()
 
 
 def endpoint(listen: str, port: int) -> str:

@@ -10,20 +10,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent.pool
 import msgspec
 
 from nova0.mesh import identity, keys, operators
+from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
+from nova0.mesh.casting import Casting
 from nova0.mesh.certificate import FORMAT, Chain, Handover, Signed, SignerSet, Trust, hand_over, issue, sign
 from nova0.mesh.errors import JoinRefused, MeshError
+from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_text
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
-    from nova0.mesh.peer import Peer
+from nova0.mesh.peer import Peer
+from nova0.mesh.rekeying import Rekeying
+from nova0.mesh.roster import Roster
+from nova0.mesh.stores import Stores
+from nova0.mesh.streams.links import Links
 
 LOG = logging.getLogger(__name__)
 NEXT_SIGNER, SIGNER_BEFORE = "signer.key.next", "signer.before"
@@ -146,10 +150,28 @@ def _signed(root: Any, me: identity.Identity, signers: list[bytes]) -> bytes:
     return msgspec.msgpack.encode(sign(root, "signers", made))
 
 
+class Home(Protocol):
+    """What a rotation needs of the node."""
+
+    host: str
+    node: str
+    identity: Identity
+    roster: Roster
+    answering: Answering
+    casting: Casting
+    streams: Links
+    stores: Stores
+    rekeying: Rekeying
+
+    def chain(self, roots_known: int = 0) -> Chain: ...
+
+    def ask(self, peer: Peer, method: str, **arguments: Any) -> Any: ...
+
+
 class Rotation:
     """What a node does with a signer set."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
 
     def order(self, signed: bytes) -> dict[str, Any]:

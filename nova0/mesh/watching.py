@@ -15,23 +15,33 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import gevent
 import msgspec
+import zmq
 
 from nova0.mesh import addresses, keys, wire
+from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
-from nova0.mesh.door import AskCert, Knock
+from nova0.mesh.calling import Calling
+from nova0.mesh.casting import Casting
+from nova0.mesh.certificate import Chain
+from nova0.mesh.door import AskCert, Door, Knock
 from nova0.mesh.errors import MeshError
+from nova0.mesh.evicting import Evicting
+from nova0.mesh.keys import CurvePair
+from nova0.mesh.link import Link
 from nova0.mesh.liveness import Judge, Verdict
-from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.mesh_api import MeshAPI
+from nova0.mesh.offers import Offers
 from nova0.mesh.peer import Peer
+from nova0.mesh.rekeying import Rekeying
+from nova0.mesh.roster import Roster
+from nova0.mesh.settings import MeshSettings
+from nova0.mesh.stores import Stores
 from nova0.mesh.surface import Role
 from nova0.native import offload
-
-if TYPE_CHECKING:
-    from nova0.mesh.node import Node
 
 LOG = logging.getLogger(__name__)
 TICK_S = 0.2
@@ -50,8 +60,44 @@ REST_S = 0.02  # between two looks at the beats of very many
 FRESH_S = 1.5  # a witness that heard the suspect this recently keeps it from going down
 
 
+class Home(Protocol):
+    """What watching needs of its node."""
+
+    settings: MeshSettings
+    host: str
+    node: str
+    boot: int
+    _serial: int
+    pair: CurvePair
+    roster: Roster
+    offers: Offers
+    stores: Stores
+    answering: Answering
+    casting: Casting
+    calling: Calling
+    evicting: Evicting
+    rekeying: Rekeying
+    door: Door
+
+    @property
+    def context(self) -> zmq.Context: ...
+
+    @property
+    def is_controller(self) -> bool: ...
+
+    def card(self) -> wire.Card: ...
+
+    def chain(self, roots_known: int = 0) -> Chain: ...
+
+    def seen(self) -> list[wire.Seen]: ...
+
+    def link(self, peer: Peer) -> Link[Peer]: ...
+
+    def said_goodbye(self, peer: Peer, boot: int) -> None: ...
+
+
 class Watching:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Home) -> None:
         self._node = node
         s = node.settings
         self._judge = Judge(s.beat_s * s.missed_beats, s.probe_s)

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+import nova0
 from nova0 import metrics
 from nova0.mesh import counts
 from nova0.mesh.bus import Status
 from nova0.mesh.errors import NotAllowed, Unreachable
-from nova0.mesh.mesh_agent import MeshAPI
+from nova0.mesh.mesh_api import MeshAPI
 
 WAIT_S = 20
 
@@ -95,7 +96,7 @@ def test_casts_bytes_links_peers_and_the_process_are_counted(pair):
     assert there["nova0_mesh_links_up_total",] >= 1
     assert there["nova0_mesh_journal_records",] == 0 and there["nova0_mesh_queue_frames", ("of", "calls")] == 0
     assert there["process_resident_memory_bytes",] > 1e6 and there["process_open_fds",] > 5
-    assert there["nova0_info", ("node", "lab1/host"), ("version", counts.nova0.__version__)] == 1
+    assert there["nova0_info", ("node", "lab1/host"), ("version", nova0.__version__)] == 1
 
 
 def test_gaps_reconnects_refused_strangers_and_stalls_are_counted(pair):

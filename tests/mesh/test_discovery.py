@@ -74,7 +74,7 @@ def test_forged_records_neither_enter_nor_displace_anybody(tmp_path):
         assert {m.host for m in main.members()} == {"lab0", "lab1"}
         assert main.roster.peers["lab1/host"].card.key == host.card().key
         assert len(main.roster.peers) <= 300
-        from nova0.mesh.mesh_agent import MeshAPI
+        from nova0.mesh.mesh_api import MeshAPI
 
         assert main.stub(MeshAPI, "lab1").ping() > 0
     finally:
