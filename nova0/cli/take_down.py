@@ -39,9 +39,9 @@ def down(args: argparse.Namespace) -> int:
     if path.exists() and clouds.merge(path, {"nova0": None, "nova0-admin": None}, caller()):
         path.with_name("nova0-ca.pem").unlink(missing_ok=True)
         print(f"removed the entries nova0 and nova0-admin from {path}")
-    from nova0.agents import bundles
+    from nova0.agents import running
 
-    removed = bundles.clean_up(args.purge)
+    removed = running.clean_up(args.purge)
     for line in removed:
         print(f"removed: {line}")
     if args.purge:

@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
         return run_file(args.what, args)
     if args.what not in ("controller", "host"):
         raise Failure(f"there is no agent {args.what!r}: controller, host, or a file ending in .py", code=2)
-    from nova0.agents import bundles
+    from nova0.agents import running
 
-    return bundles.run(args.what)
+    return running.run(args.what)

@@ -1,0 +1,104 @@
+"""The two processes of a machine: `controller` (store, conductor, API) and `host` (what this machine runs).
+
+Each is started by `nova0 up` through `nova0 agent run`, says that it is ready in
+<state_path>/run/<name>.json, and ends cleanly on SIGTERM. Killing one leaves the other at work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.event import Event
+from nova0.agents.bundles import state_dir
+
+from nova0 import log
+from nova0.config import CONF
+
+logger = logging.getLogger(__name__)
+
+
+def run(name: str) -> int:
+    """Run a bundle in the foreground until SIGTERM or SIGINT. 0 on a clean end, 1 when it could not start."""
+    from nova0.agents.controller_bundle import ControllerBundle
+    from nova0.agents.host_bundle import HostBundle
+
+    bundles: dict[str, Callable[[], Any]] = {"controller": ControllerBundle, "host": HostBundle}
+    if name not in bundles:
+        print(f"nova0: there is no bundle {name!r}: controller or host", file=sys.stderr)
+        return 2
+    log.setup(CONF.log_level)
+    end = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, end.set)
+    try:
+        with only_one(name):
+            bundle = bundles[name]()
+            bundle.start()
+            with announced(name, bundle.facts()):
+                end.wait()
+            bundle.stop()
+    except Exception as error:
+        logger.debug("start failed", exc_info=True)
+        print(f"nova0 {name}: {getattr(error, 'message', None) or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def only_one(name: str) -> Iterator[None]:
+    """Hold this machine's lock for a bundle. Raises RuntimeError naming who holds it."""
+    folder = state_dir() / "run"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with open(folder / f"{name}.lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise RuntimeError(
+                f"a {name} already runs here (pid {lock.read().strip() or '?'}): `nova0 down` stops it"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def announced(name: str, facts: dict[str, Any]) -> Iterator[None]:
+    """While it holds, <state>/run/<name>.json says that the bundle is ready."""
+    path = state_dir() / "run" / f"{name}.json"
+    facts = {"pid": os.getpid(), "ready_at": time.time(), **facts}
+    beside = path.with_suffix(".json.new")
+    beside.write_bytes(msgspec.json.encode(facts))
+    beside.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def clean_up(purge: bool) -> list[str]:
+    """After both bundles ended: remove guests, links, rules, DHCP servers and our own libvirtd from this
+    machine; with `purge` also the store, images, keys and everything under state_path.
+    Returns a line for each thing removed."""
+    from nova0.agents.host_bundle import remove_everything
+
+    removed = remove_everything()
+    if purge:
+        import shutil
+
+        folder = state_dir()
+        if folder.exists():
+            shutil.rmtree(folder)
+            removed.append(str(folder))
+    return removed
