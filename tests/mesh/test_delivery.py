@@ -10,9 +10,9 @@ from cluster import Cluster
 from contract import until
 from gevent.event import Event
 
-from nova0.mesh import wire
+from nova0.mesh import journal, wire
 from nova0.mesh.bus import Status
-from nova0.mesh.errors import BadArguments, CallTimeout, Cancelled, RemoteError
+from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, RemoteError
 from nova0.mesh.local import LocalNet
 from nova0.mesh.surface import MEMBER, Surface, call, cast
 
@@ -325,6 +325,15 @@ def test_what_no_frame_can_carry_is_said_and_cuts_no_link(two):
         return "900000 bytes" in two.agent.saw
 
     until(heard, 20)
+
+
+@only_nodes
+@pytest.mark.design("C38")
+def test_what_may_run_twice_needs_no_room_in_the_journal(two, monkeypatch):
+    monkeypatch.setattr(journal, "MOST", 0)
+    with pytest.raises(Busy):
+        two.work().count("x")
+    assert two.work().double(b"x") == b"xx" and "count" not in two.agent.counts
 
 
 @only_nodes

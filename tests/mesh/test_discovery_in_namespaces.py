@@ -133,6 +133,50 @@ def test_over_link_local_ipv6_alone_by_mdns_and_by_a_seed_with_scope_and_cluster
         stranger.close()
 
 
+HEAR = """
+import socket, sys
+heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+heard.settimeout(120)
+heard.bind(("", 5353))
+group = socket.inet_aton("224.0.0.251") + socket.inet_aton(sys.argv[1])
+heard.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+print("LISTENS", flush=True)
+while True:
+    print(heard.recv(9000)[:20], flush=True)
+"""
+SAY = """
+import socket, sys
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
+out.sendto(b"own words of it", ("224.0.0.251", 5353))
+"""
+
+
+@pytest.mark.design("D6")
+def test_mdns_is_spoken_on_the_chosen_interfaces_and_on_no_other(tmp_path, lan, cluster):
+    more = {"mdns": True, "interfaces": ("eth0",)}
+    main, second = [settings(cluster, f"lab{n}", tmp_path, advertise=f"{NET}.{n + 1}", **more) for n in range(2)]
+    identity.create_cluster(main.state_dir, "lab0")
+    enrol(main, second)
+    names, aside = [lan.host(ipv4=True) for _ in range(2)], lan.host(ipv4=False)
+    ip("-n", names[0], "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", aside)
+    for name, address in ((names[0], "10.249.79.1"), (aside, "10.249.79.2")):
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth1")
+        ip("-n", name, "link", "set", "eth1", "up")
+    words = ["ip", "netns", "exec", aside, sys.executable, "-c", HEAR, "10.249.79.2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            assert listener.stdout.readline() == "LISTENS\n"
+            cluster.process(main, names[0]).ready()
+            cluster.process(second, names[1]).ready()
+            for made in (main, second):  # over eth0 they meet
+                all_up(made, ["lab0", "lab1"])
+            run_in(names[0], sys.executable, "-c", SAY, "10.249.79.1")
+            assert listener.stdout.readline() == f"{b'own words of it'}\n", "the first that was heard on eth1"
+        finally:
+            listener.kill()
+
+
 @pytest.mark.design("D3")
 def test_a_flood_of_forged_records_neither_fills_memory_nor_keeps_the_real_one_out(tmp_path, lan, cluster):
     main, real = [settings(cluster, f"lab{n}", tmp_path, advertise=f"{NET}.{n + 1}", mdns=True) for n in range(2)]
