@@ -10,6 +10,7 @@ from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
 from nova0.mesh.bus import Status
+from nova0.mesh.keys import key_text
 
 
 @pytest.fixture
@@ -59,6 +60,26 @@ def test_a_controller_of_many_sees_who_died_by_the_connection_to_itself(lab):
     assert [s for s, _ in seen] == ["suspect", "down"]
     assert seen[0][1] == "its connection is cut", "not for want of beats"
     assert "process ended" in seen[1][1]
+
+
+def test_a_beat_that_says_something_new_is_read_after_many_that_did_not(lab):
+    lab1 = lab.bus("lab1")
+    lab1.start()
+    until(lambda: status(lab.main, "lab1/host") == Status.UP, 20, "up")
+    peer = lab.main.roster.peers["lab1/host"]
+    until(lambda: lab.main.casting._known and peer.beat >= 4, 20, "its beats are alike")
+    assert lab.main.casting._known[key_text(peer.card.key)].peer is peer
+    lab1.offer(PaintAgent(lab1))
+    until(lambda: PaintAPI.topic in peer.card.topics, 20, "its card is another")
+    gaps = []
+    lab.main.offer(PaintAgent(lab.main))
+    lab.main.on_gap(lambda topic, publisher: gaps.append((topic, publisher)))
+    until(lambda: lab.main.casting._known, 20, "alike again")
+    heard = lab.main.casting._cast
+    lab.main.casting._cast = lambda *cast: None  # the next is lost on the way
+    lab1.stub(PaintAPI).colour("red")
+    until(lambda: gaps == [(PaintAPI.topic, "lab1/host")], 20, "its number in a beat shows it")
+    lab.main.casting._cast = heard
 
 
 @pytest.mark.slow
