@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from itertools import pairwise
+from types import SimpleNamespace
 
 import gevent
 import pytest
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
+from nova0.mesh import link
 from nova0.mesh.bus import Status
 from nova0.mesh.keys import key_text
 
@@ -131,6 +134,32 @@ def test_a_restarted_controller_of_many_waits_for_those_it_knows_before_it_speak
 
 
 @pytest.mark.slow
+@pytest.mark.design("L10")
+def test_a_link_is_dialled_anew_at_random_moments_further_and_further_apart(tmp_path, monkeypatch):
+    drawn = []
+
+    def uniform(low, high):
+        drawn.append((low, high))
+        return low
+
+    monkeypatch.setattr(link, "random", SimpleNamespace(uniform=uniform))
+    lab = Cluster(tmp_path, reconnect_s=(0.01, 0.08))
+    try:
+        main = lab.bus("lab0", "controller", ("controller",))
+        main.start()
+        host = lab.bus("lab1")
+        host.start()
+        until(lambda: up(host) == up(main) == 2, 30)
+        drawn.clear()
+        main.stop()
+        until(lambda: drawn.count((0.04, 0.08)) >= 3, 30, "it dials again and again")
+        assert all(low == high / 2 for low, high in drawn), "anywhere in the later half of a pause"
+        for before, after in pairwise(high for _, high in drawn):
+            assert after in (min(0.08, before * 2), 0.01), "0.01: it had been up in between"
+    finally:
+        lab.close()
+
+
 @pytest.mark.design("L9")
 def test_links_grow_with_the_number_of_nodes(tmp_path):
     lab = Cluster(tmp_path, ring=1)
