@@ -3,6 +3,8 @@ order, and where a server then goes."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
+
 import gevent
 import pytest
 from scheduler_cloud import Template
@@ -11,7 +13,9 @@ from nova0.controller.scheduler.drivers.filter_scheduler import FILTERS, WEIGHTS
 from nova0.controller.scheduler.filter import Filter
 from nova0.controller.scheduler.loading import built_in
 from nova0.controller.scheduler.weigher import Weigher
+from nova0.host.compute.machine import Machine, Settings
 from nova0.objects.errors import DriverError
+from tests.unit.host.test_load import Kernel
 
 THREE = {"lab1": {}, "lab2": {}, "lab3": {}}
 
@@ -261,3 +265,52 @@ def test_an_aggregates_weight_of_image_properties_counts_where_the_option_is_zer
         for host in THREE:
             lab.aggregate(host, host, image_props_weight_multiplier="1.0")
         assert lab.order(image=lab.images["debian"])[0] == "lab2"
+
+
+@contextmanager
+def compute_agents(lab, folder, **says):
+    """Real agents with the fake driver; the kernel's files are ours: `says` name -> what they hold."""
+    with ExitStack() as ended:
+        for name, files in says.items():
+            kernel = Kernel(folder / name)
+            kernel.says(**files)
+            bus = lab.net.bus(name, "host", ("host",))
+            state = folder / name / "state"
+            machine = Machine(bus, Settings(cluster_id="c1", state_dir=state, compute_driver="fake"))
+            machine.open()
+            ended.callback(machine.close)
+            ended.callback(lab.net.kill, bus)
+            machine.resources._load = kernel.load()
+            for agent in machine.agents():
+                bus.offer(agent)
+            bus.start()
+            assert machine.adoption.adopted.wait(60)
+            machine.resources.report()
+        yield
+
+
+BUSY = {"ticks": (90, 0, 0, 10, 0, 0, 0, 0), "received": 1000}
+LOADED = {"ticks": (10, 0, 0, 90, 0, 0, 0, 0), "received": 10**9}
+
+
+@pytest.mark.covers("S164")
+@pytest.mark.parametrize(
+    ("setting", "best"),
+    [
+        ("network.incoming.bytes.rate=-1.0", "busy"),
+        ("cpu.percent=-1.0", "loaded"),
+        ("cpu.idle.percent=1.0, network.outgoing.bytes.rate=-0.00001", "loaded"),
+    ],
+)
+def test_a_host_with_less_traffic_or_load_is_preferred_by_what_it_measures_itself(template, tmp_path, setting, best):
+    options = f"weight_classes = MetricsWeigher\nmetrics_weight_setting = {setting}"
+    with template.cloud(options, ()) as lab, compute_agents(lab, tmp_path, busy=BUSY, loaded=LOADED):
+        assert lab.order()[0] == best
+        assert lab.where() == best
+        figures = {one["host"]: one["weights"]["MetricsWeigher"]["raw"] for one in lab.explain()["order"]}
+        assert setting != "cpu.percent=-1.0" or figures == {"busy": -0.9, "loaded": -0.1}
+
+
+def test_a_metric_that_no_host_reports_is_named(template, tmp_path):
+    with template.cloud("metrics_weight_setting = disk.percent", ()) as lab, compute_agents(lab, tmp_path, lab1={}):
+        assert "lab1 does not report the metric disk.percent" in lab.where()
