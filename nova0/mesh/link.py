@@ -42,7 +42,7 @@ from nova0.mesh.zap import dial_curve, limit
 LOG = logging.getLogger(__name__)
 
 BEATS_S = 1.0  # between ZMTP heartbeats of a link
-LARGE_BEATS_S = 0.0  # none in a large cluster: they cost a controller as much as beats, and the kernel looks, too
+LARGE_BEATS_S = 4.0  # in a large cluster: they would cost a controller as much as the beats do
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -212,7 +212,7 @@ class Link(Generic[P]):
         if self._keeper is not None:
             self._keeper.kill(block=False)
             self._keeper = None
-        self._drop("stopped", linger_ms=FAREWELL_MS)
+        self._drop("stopped", linger_ms=FAREWELL_MS if self.up else 0)  # else nobody is there to hear it
 
     def queued(self) -> int:
         """Frames that wait because the peer does not read."""

@@ -7,9 +7,10 @@ import pytest
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
-from nova0.mesh import wire
+from nova0.mesh import casting, wire
 from nova0.mesh.bus import Status
 from nova0.mesh.codec import encode
+from nova0.mesh.driven import FAREWELL_MS
 from nova0.mesh.errors import Busy, CallTimeout, Incompatible, RemoteError, Unreachable
 from nova0.mesh.liveness import Judge
 from nova0.mesh.peer import Peer
@@ -43,7 +44,7 @@ def pair(tmp_path):
     cluster = Cluster(tmp_path)
     main = cluster.bus("lab0", "controller", ("controller",))
     main.start()
-    host = cluster.bus("lab1", calls_running=4, calls_waiting=8)
+    host = cluster.bus("lab1", calls_running=4, calls_waiting=8, goodbye_s=0.5)
     agent = Listen()
     host.offer(agent)
     host.offer(PaintAgent(host))
@@ -224,3 +225,15 @@ def test_stopping_ends_every_call_that_waits_and_opens_nothing_more(pair):
         main.stub(PaintAPI, "lab1").where()
     with pytest.raises(Unreachable):
         main.link(Peer(card("lab9")))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_last_words_are_not_kept_for_who_is_gone(pair, monkeypatch, gone):
+    main, host, _ = pair
+    waits, close = [], casting.Mouth.close
+    monkeypatch.setattr(casting.Mouth, "close", lambda mouth, ms=0: (waits.append(ms), close(mouth, ms)))
+    if gone:
+        main.stop()
+        until(lambda: any(m.host == "lab0" and m.status == Status.LEFT for m in host.members()))
+    host.stop()
+    assert waits == [0 if gone else FAREWELL_MS]

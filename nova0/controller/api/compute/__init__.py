@@ -30,7 +30,6 @@ from nova0.controller.api.compute import (
     services,
     usage,
     usage_audit,
-    volume_proxy,
 )
 
 RESOURCES: list[ModuleType] = [
@@ -59,7 +58,6 @@ RESOURCES: list[ModuleType] = [
     migrations,
     image_proxy,
     network_proxy,
-    volume_proxy,
     extensions,
     removed,
 ]
