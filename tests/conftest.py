@@ -11,6 +11,15 @@ import resource  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+
+def only_checked(descriptor) -> None:
+    """Instead of fsync: no test cuts the power, and each wait for the disk would be one for all."""
+    os.fstat(descriptor)
+
+
+os.fsync = only_checked
 
 HERE = Path(__file__).parent
 NO_SKIPS_IN = ("tests/mesh/", "tests/vm/", "tests/faults/")
@@ -56,6 +65,15 @@ if importlib.util.find_spec("libvirt") is None:
 
 def pytest_report_header() -> list[str]:
     return [f"left out: {name} ({reason})" for name, reason in _skipped.items()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How long Hypothesis searches. In CI it tries the same each time: what it finds new is no change's fault."""
+    settings.register_profile(
+        "whole", max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=in_ci()
+    )
+    settings.register_profile("quick", settings.get_profile("whole"), max_examples=15)
+    settings.load_profile("quick" if "not slow" in config.option.markexpr else "whole")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

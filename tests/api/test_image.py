@@ -368,6 +368,7 @@ def test_memory_stays_bounded_while_a_large_image_comes_and_goes(cloud):
     assert cloud.demo.delete(f"{V2}/images/{image['id']}").status_code == 204
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S032", "S231")
 def test_openstack_client_creates_lists_saves_and_deletes(clients, tmp_path):
     os_ = clients.openstack

@@ -11,6 +11,7 @@ import sys  # noqa: E402
 
 import gevent  # noqa: E402
 from contract import PaintAgent  # noqa: E402
+from gevent.event import Event  # noqa: E402
 
 from nova0.mesh import wire  # noqa: E402
 from nova0.mesh.node import Node  # noqa: E402
@@ -44,12 +45,10 @@ def main():
     node = Node(MeshSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
     node.offer(Slow(node))
     node.start()
-    print("READY", flush=True)
-    gevent.signal_handler(signal.SIGTERM, lambda: ended.set())
-    from gevent.event import Event
-
     ended = Event()
-    gevent.signal_handler(signal.SIGUSR1, lambda: _hold())
+    gevent.signal_handler(signal.SIGTERM, ended.set)
+    gevent.signal_handler(signal.SIGUSR1, _hold)
+    print("READY", flush=True)  # for signals, too
     ended.wait()
     node.stop()
 

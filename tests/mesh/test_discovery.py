@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from cluster import Cluster
 from contract import until
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nova0.mesh import wire
@@ -46,7 +46,6 @@ def test_a_record_of_another_cluster_is_ignored():
     assert read_record(there, ["10.0.0.1"], cluster_hash(b"a" * 32)) == msgspec.structs.replace(CARD, serial=-1)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.dictionaries(st.sampled_from([b"c", b"n", b"p", b"k", b"b", b"r", b"x"]), st.none() | st.binary(max_size=60)),
     st.lists(st.text(max_size=20), max_size=3),

@@ -74,6 +74,7 @@ def test_a_held_loop_is_told_from_a_dead_process(lab):
 def test_a_clean_end_says_goodbye_at_once(lab):
     lab1 = lab.process(lab.member("lab1")).ready()
     until(lambda: status(lab.main, "lab1/host") == Status.UP, 3)
+    assert lab.main.stub(PaintAPI, "lab1").where() == "lab1"  # the link is up, not only heard of
     lab1.signal(signal.SIGTERM)
     until(lambda: status(lab.main, "lab1/host") == Status.LEFT, what="left, and not down")
 

@@ -103,7 +103,7 @@ class Watcher(RuleBasedStateMachine):
                 assert peer.status is Status.DOWN, f"{peer.node} silent for {self.now - self.sign[peer.node]:.1f} s"
 
 
-Watcher.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Watcher.TestCase.settings = settings(stateful_step_count=30, deadline=None)
 TestWatcher = pytest.mark.design("L1")(Watcher.TestCase)
 
 

@@ -194,7 +194,6 @@ class RosterMachine(RuleBasedStateMachine):
 
 TestRoster = RosterMachine.TestCase
 TestRoster.settings = settings(
-    max_examples=40,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

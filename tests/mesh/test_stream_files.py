@@ -15,7 +15,7 @@ import pytest
 from cluster import Cluster
 from contract import until
 from file_node import FilesAgent, FilesAPI
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nova0.mesh.bus import Status
@@ -302,7 +302,6 @@ def test_a_file_that_changes_under_its_offer_is_not_mixed(lab):
     assert lab.part.stat().st_size == len(BODY)
 
 
-@settings(max_examples=50, deadline=None, database=None)
 @given(st.data())
 def test_whoever_comes_and_goes_every_block_comes_once_and_none_is_forgotten(data):
     count = data.draw(st.integers(0, 30))

@@ -92,7 +92,7 @@ class Ends(RuleBasedStateMachine):
 
 
 TestEnds = pytest.mark.design("ST3")(Ends.TestCase)
-TestEnds.settings = settings(max_examples=60, stateful_step_count=60, deadline=None, database=None)
+TestEnds.settings = settings(stateful_step_count=60, deadline=None, database=None)
 
 
 def opened(window=WINDOW):

@@ -152,6 +152,7 @@ def test_a_second_up_says_so_and_changes_nothing(lab):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S233")
 def test_the_seeds_are_ordinary_things(lab):
     openstack = Path(os.environ.get("NOVA0_TEST_CLIENTS") or Path(sys.executable).parent) / "openstack"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nova0.config import CONF
@@ -131,7 +131,6 @@ def multipliers():
 @pytest.mark.slow
 @pytest.mark.covers("S125", "S128")
 @given(hosts=clouds(), asked=st.lists(requests(), min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
 def test_the_fast_way_and_the_plain_one_agree_filter_by_filter(hosts, asked):
     columns, filters = columns_of(hosts), every_filter()
     for one in [*asked, *asked]:  # the second time kept answers are used
@@ -145,7 +144,6 @@ def test_the_fast_way_and_the_plain_one_agree_filter_by_filter(hosts, asked):
 
 @pytest.mark.slow
 @given(hosts=clouds(), asked=requests())
-@settings(max_examples=60, deadline=None)
 def test_the_fast_way_and_the_plain_one_give_the_same_sums(hosts, asked):
     columns, weighers = columns_of(hosts), every_weigher()
     plain = selection.weigh_plain(hosts, asked, weighers)
@@ -161,7 +159,6 @@ def test_the_fast_way_and_the_plain_one_give_the_same_sums(hosts, asked):
 
 
 @given(hosts=clouds(), asked=requests(), change=clouds(), data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_kept_answers_follow_what_hosts_report(hosts, asked, change, data):
     columns, filters = columns_of(hosts), every_filter()
     selection.filter_fast(columns, columns.all(), asked, filters, Trace())
@@ -176,7 +173,6 @@ def test_kept_answers_follow_what_hosts_report(hosts, asked, change, data):
 
 
 @given(hosts=clouds(), asked=requests(), data=st.data())
-@settings(max_examples=50, deadline=None)
 def test_the_order_of_filters_does_not_change_who_is_left(hosts, asked, data):
     filters = every_filter()
     shuffled = data.draw(st.permutations(filters))
@@ -185,7 +181,6 @@ def test_the_order_of_filters_does_not_change_who_is_left(hosts, asked, data):
 
 
 @given(hosts=clouds(), asked=requests())
-@settings(max_examples=50, deadline=None)
 def test_a_smaller_flavor_has_at_least_as_many_hosts(hosts, asked):
     room = [(name, f) for name, f in every_filter() if name in ("CoreFilter", "RamFilter", "DiskFilter")]
     less = request(flavor=flavor(vcpus=1, memory_mb=1, root_gb=0))
