@@ -60,6 +60,8 @@ class Hearer(Protocol):
 
     def heard_chatter(self, peer: Peer, signal: wire.Signal) -> None: ...
 
+    def heard_again(self, peer: Peer, number: int) -> None: ...
+
     followers: dict[str, list[Follower]]
 
     def lost_casts(self, topic: str, publisher: str) -> None: ...
@@ -103,6 +105,17 @@ class Spoken(msgspec.Struct, eq=False):
     size: int = 0  # of their arguments
 
 
+class Known(msgspec.Struct, eq=False):
+    """The last beats of one key, of which everything but the number has been taken in."""
+
+    peer: Peer
+    chain: Any  # the very proof it had then: another one, and all is looked at anew
+    boot: int
+    tombs: wire.Tombs
+    head: bytes
+    tails: list[bytes]  # the one with its card, and without
+
+
 class Casting:
     def __init__(self, home: Hearer, pub: zmq.Socket[bytes], ear: zmq.Socket[bytes] | None, boot: int) -> None:
         self._home, self._boot = home, boot
@@ -118,6 +131,7 @@ class Casting:
         self._pool = Pool(self._work)
         self._pub = Driven(pub, self._subscription, framed=True, traffic=home.counts.casts)
         self._lines = Lines()  # of the XPUB and the ear
+        self._known: dict[str, Known] = {}  # by User-Id
         self._ear_socket = ear
         self._ear = Driven(ear, self._overheard, framed=True, traffic=home.counts.casts) if ear is not None else None
         self._subs: dict[str, Driven] = {}
@@ -248,6 +262,7 @@ class Casting:
 
     def put_out(self, peers: list[Peer], users: set[str]) -> None:
         """Nothing more goes to them and to those keys (as User-Ids), nothing is heard of them."""
+        self._known.clear()
         for peer in peers:
             self.part(peer.node)
         for user in users | {key_text(peer.card.key) for peer in peers}:
@@ -264,6 +279,7 @@ class Casting:
         if topic in self._wanted:
             return
         self._wanted.add(topic)
+        self._known.clear()  # their marks are looked at again
         prefix = topic.encode() + b"\0"
         if self._ear_socket is not None:
             self._ear_socket.setsockopt(zmq.SUBSCRIBE, prefix)
@@ -309,16 +325,52 @@ class Casting:
 
     def _overheard(self, _: bytes, frame: zmq.Frame) -> None:
         """At the ear many speak; ZAP says which key, the roster whose it is."""
-        self._take(None, frame.bytes, frame)
+        body, user = frame.bytes, user_id(frame)
+        known = self._known.get(user)
+        number = -1 if known is None else self._alike(known, body)
+        if known is not None and number >= 0:
+            self._home.heard_again(known.peer, number)
+        else:
+            self._take(None, body, frame, user)
 
-    def _take(self, peer: Peer | None, body: bytes, frame: zmq.Frame | None = None) -> None:
+    def _alike(self, known: Known, body: bytes) -> int:
+        """The number of a beat that says what the last ones did, if nothing that it would be compared with has
+        changed here either; else -1."""
+        peer = known.peer
+        if (
+            peer.status is not Status.UP
+            or peer.chain is not known.chain
+            or peer.boot != known.boot
+            or self._home.roster.tombs is not known.tombs
+            or self._home.followers
+        ):
+            return -1
+        return wire.number_if_alike(body, known.head, known.tails)
+
+    def _remember(self, user: str, peer: Peer, topic: str, body: bytes, beat: wire.Beat) -> None:
+        """What a controller says changes with each beat, and is compared with what is held here."""
+        tombs = self._home.roster.tombs
+        if peer.is_controller or beat.boot != peer.boot or beat.tombs != tombs or peer.status is not Status.UP:
+            return
+        parts = wire.around_number(topic, body, beat)
+        if parts is None:
+            return
+        head, tail = parts
+        known = self._known.get(user)
+        if known is None or known.head != head or known.chain is not peer.chain or known.tombs is not tombs:
+            if known is None and len(self._known) >= self._home.settings.peers:
+                self._known.clear()
+            known = self._known[user] = Known(peer, peer.chain, peer.boot, tombs, head, [])
+        known.tails = [*known.tails[-1:], tail]
+
+    def _take(self, peer: Peer | None, body: bytes, frame: zmq.Frame | None = None, user: str = "") -> None:
         try:
             topic, signal = wire.read_signal(body)
         except wire.BadFrame as error:
             LOG.debug("%s: not a signal: %s", self._node, error)
             return
         if frame is not None:
-            peer, user = self._home.roster.peers.get(signal.node), user_id(frame)
+            peer = self._home.roster.peers.get(signal.node)
             if peer is None or peer.chain is None or key_text(peer.card.key) != user:
                 if self._home.roster.certificate_of(user) is None:
                     self._lines.note(user, frame)
@@ -334,6 +386,8 @@ class Casting:
             if isinstance(signal, wire.Beat) and signal.boot == peer.boot:
                 self._compare(peer, signal)
             self._home.heard_chatter(peer, signal)
+            if user and isinstance(signal, wire.Beat):
+                self._remember(user, peer, topic, body, signal)
 
     def _cast(self, peer: Peer, topic: str, signal: wire.Casts) -> None:
         if peer.certificate is not None and not has_topic(peer.certificate, topic):

@@ -60,7 +60,8 @@ class Driven:
         self._armed = self._reading = False
         self._retry: Any = None
         self.rest_s = 0.0  # after hearing something: hear the next no sooner, and what came meanwhile at once
-        self._resting: Any = None
+        self._resting = False
+        self._rest: Any = None
         self.closed = False
         self._watcher = self._loop.io(socket.getsockopt(zmq.FD), 1)
         self._watcher.start(self._wake)
@@ -124,9 +125,9 @@ class Driven:
             self.closed = True
             self._watcher.stop()
             self._watcher.close()
-            if self._resting is not None:
-                self._resting.stop()
-                self._resting.close()
+            if self._rest is not None:
+                self._rest.stop()
+                self._rest.close()
             if self._retry is not None:
                 self._retry.stop()
                 self._retry.close()
@@ -189,7 +190,7 @@ class Driven:
             self._loop.run_callback(self._wake)
 
     def _wake(self) -> None:
-        if self.closed or self._resting is not None:
+        if self.closed or self._resting:
             self._armed = False
             return
         self._armed, self._reading = False, True
@@ -205,15 +206,18 @@ class Driven:
             self._reading = False
         if self.rest_s and self._traffic.frames_in > before and not self.closed and not self._armed:
             self._watcher.stop()
-            self._resting = self._loop.timer(self.rest_s)
-            self._resting.start(self._rested)
+            if self._rest is None:
+                self._rest = self._loop.timer(0.0, repeat=self.rest_s)
+            self._resting = True
+            self._rest.again(self._rested)
 
     def _rested(self) -> None:
         """A wake for each of thousands of small messages a second costs more than the messages."""
-        self._resting.close()
-        self._resting = None
-        self._watcher.start(self._wake)
-        self._arm()
+        self._rest.stop()
+        self._resting = False
+        self._wake()
+        if not self._resting and not self.closed:  # nothing came, or more than one turn may take
+            self._watcher.start(self._wake)
 
     def _turn_over(self) -> None:
         socket, left = self.socket, self._budget
@@ -228,7 +232,10 @@ class Driven:
                     continue
                 return
             while events & READABLE:
-                self._take_one()
+                try:
+                    self._take_one()
+                except zmq.Again:
+                    break
                 if self.closed:
                     return
                 left -= 1
@@ -236,7 +243,8 @@ class Driven:
                     self._arm()
                     self.flush()
                     return
-                events = _get(socket, EVENTS)  # type: ignore[assignment]
+                if not self.rest_s:  # of many that came together the next is taken unasked: asking is a system call
+                    events = _get(socket, EVENTS)  # type: ignore[assignment]
 
     def _take_one(self) -> None:
         socket, to = self.socket, b""

@@ -42,7 +42,7 @@ from nova0.mesh.zap import dial_curve, limit
 LOG = logging.getLogger(__name__)
 
 BEATS_S = 1.0  # between ZMTP heartbeats of a link
-LARGE_BEATS_S = 4.0  # in a large cluster: they would cost a controller as much as the beats do
+LARGE_BEATS_S = 0.0  # none in a large cluster: they cost a controller as much as beats, and the kernel looks, too
 
 
 class Pending(msgspec.Struct, eq=False):

@@ -559,6 +559,9 @@ class Node:
     def heard_chatter(self, peer: Peer, signal: wire.Signal) -> None:
         self.watching.heard(peer, signal)
 
+    def heard_again(self, peer: Peer, number: int) -> None:
+        self.watching.heard_again(peer, number)
+
     def lost_casts(self, topic: str, publisher: str) -> None:
         self.counts.gaps += 1
         for heard in self._gap_heard:

@@ -8,6 +8,7 @@ again under their ids. A crash leaves the old key or the new one, and what is le
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +70,7 @@ class Rekeying:
     def __init__(self, node: Home) -> None:
         self._node = node
         self._folder = Path(node.settings.state_dir)
+        self._certificate = str(self._folder / "node.cert")
         self._stamp = self._look()
         self._loop: gevent.Greenlet | None = None
 
@@ -242,7 +244,7 @@ class Rekeying:
 
     def _look(self) -> int:
         try:
-            return (self._folder / "node.cert").stat().st_mtime_ns
+            return os.stat(self._certificate).st_mtime_ns
         except OSError:
             return 0
 

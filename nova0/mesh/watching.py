@@ -56,7 +56,7 @@ PROBED = 50  # suspects dialled at once
 MOST_INTRODUCED = 64  # members told in a Welcome; the rest is asked for
 NEWS = 500  # members told in one message
 SETTLE_S = 15.0  # a restarted controller of many waits so long for those it remembers before it speaks of them
-REST_S = 0.02  # between two looks at the beats of very many
+REST_S = 0.05  # between two looks at the beats of very many
 FRESH_S = 1.5  # a witness that heard the suspect this recently keeps it from going down
 
 
@@ -240,6 +240,11 @@ class Watching:
         return [wire.Seen(node.card(), str(Status.UP), 0.0), *known][:MOST_INTRODUCED]
 
     # what it hears
+
+    def heard_again(self, peer: Peer, number: int) -> None:
+        """A beat of one who is up, with nothing in it but its number that its last ones did not say."""
+        peer.heard_at, peer.beat = time.monotonic(), number
+        self._reach(peer)
 
     def heard(self, peer: Peer, signal: wire.Signal) -> None:
         node = self._node

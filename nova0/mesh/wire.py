@@ -328,6 +328,31 @@ def write_signal(topic: str, signal: Signal) -> bytes:
     return topic.encode() + b"\0" + encode(signal)
 
 
+_NUMBER_SIZES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}  # of an integer by its first byte; below 0x80 that is all
+
+
+def around_number(topic: str, body: bytes, beat: Beat) -> tuple[bytes, bytes] | None:
+    """(what is before, what is behind the number) in the beat that these bytes are. None: they are written in
+    another way than ours, so it is not known where the number is."""
+    start = len(topic.encode()) + 1
+    head = body[: start + 1] + encode(20) + encode(beat.node) + encode(beat.boot)
+    if not body.startswith(head + encode(beat.number)):
+        return None
+    return head, body[len(head) + len(encode(beat.number)) :]
+
+
+def number_if_alike(body: bytes, head: bytes, tails: list[bytes]) -> int:
+    """The number of a beat that begins with `head` and ends, behind its number, as one of `tails` does, without
+    reading the rest of it. -1: it says something else."""
+    at = len(head)
+    if not body.startswith(head) or at == len(body):
+        return -1
+    size = _NUMBER_SIZES.get(body[at], 1)
+    if (size == 1 and body[at] >= 0x80) or body[at + size :] not in tails:
+        return -1
+    return int.from_bytes(body[at + (size > 1) : at + size], "big")
+
+
 def read_signal(body: bytes) -> tuple[str, Signal]:
     """(topic, signal). Raises BadFrame."""
     topic, nul, rest = body.partition(b"\0")

@@ -127,7 +127,7 @@ class Agent:
     def context(self) -> zmq.Context:
         return self.world.context
 
-    def chain(self) -> Chain:
+    def chain(self, roots_known: int = 0) -> Chain:
         return self._chain
 
     def card(self) -> wire.Card:

@@ -136,6 +136,34 @@ def test_over_quota_is_403_and_leaves_no_rows(cloud, compute):
         cloud.admin.delete(path)
 
 
+@pytest.mark.covers("S236", "S393")
+@pytest.mark.parametrize(
+    ("asks", "said"),
+    [
+        ({"min_ram": 65}, "memory is too small"),
+        ({"min_disk": 2}, "smaller than the minimum size"),
+        ({"size": 2 * 1024**3}, "disk is too small"),
+    ],
+)
+def test_an_image_that_asks_for_more_than_the_flavor_has_is_a_400_and_leaves_no_rows(cloud, compute, asks, said):
+    from nova0.controller.db.image_tables import ImageRow
+
+    def image(**columns):
+        return ImageRow.create(
+            name="picky", status="active", visibility="public", disk_format="qcow2", container_format="bare",
+            sha512="ab", owner="x", **{"size": 1000} | columns,
+        ).id  # fmt: skip
+
+    picky, content = cloud.store.write(lambda: (image(**asks), image(min_ram=64, min_disk=1)))
+    flavor = cloud.demo.get(f"/v2.1/flavors/{compute.flavor_id}").json()["flavor"]
+    assert (flavor["ram"], flavor["disk"]) == (64, 1)
+    before = len(cloud.demo.get("/v2.1/servers").json()["servers"])
+    answer = cloud.demo.post("/v2.1/servers", compute.body("picky", imageRef=picky), version="2.37")
+    assert (answer.status_code, said in answer.json()["badRequest"]["message"]) == (400, True)
+    assert len(cloud.demo.get("/v2.1/servers").json()["servers"]) == before
+    cloud.demo.delete(f"/v2.1/servers/{compute.boot('content', imageRef=content)}")
+
+
 @pytest.mark.covers("S341")
 def test_a_server_of_another_project_does_not_exist(cloud, compute):
     uuid = compute.boot("private")

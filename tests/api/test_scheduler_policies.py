@@ -464,3 +464,35 @@ def test_a_filter_that_does_not_exist_ends_the_start_in_one_line(tmp_path):
     said = done.stderr.splitlines()[-1]
     assert said.startswith("nova0 controller: scheduler: there is no filter 'RamFlter'; built in are AggregateCoreFil")
     assert "Traceback" not in done.stderr
+
+
+# what is not there yet
+
+
+@pytest.mark.covers("S163", "S165", "S115", "S127")
+def test_what_is_not_there_says_so_and_changes_nothing(cloud):
+    lab = cloud()
+    server = lab.boot()
+    before = lab.settled(server)
+    for where in ({"host": None}, {"host": "lab2"}):
+        answer = lab.cloud.admin.post(
+            f"/v2.1/servers/{server}/action", {"os-migrateLive": {"block_migration": "auto"} | where}, version="2.30"
+        )
+        assert (answer.status_code, "os-migrateLive" in answer.text) == (501, True)
+    after = lab.settled(server)
+    assert (host_of(after), after["OS-EXT-STS:task_state"]) == (host_of(before), None)
+
+    body = {"name": "s", "flavorRef": lab.flavor(), "imageRef": lab.images["plain"], "networks": "none"}
+    for hint in ({"target_cell": "east"}, {"different_cell": ["west"]}):
+        answer = lab.cloud.admin.post("/v2.1/servers", {"server": body, "os:scheduler_hints": hint}, version="2.37")
+        assert (answer.status_code, "nova0 has one cell" in answer.text) == (501, True)
+        assert next(iter(hint)) in answer.text
+    assert lab.cloud.admin.get("/v2.1/os-cells").status_code == 410
+    assert lab.cloud.admin.post("/v2.1/servers", {"server": body | {"availability_zone": "mars"}}).status_code == 400
+    assert [one["id"] for one in lab.get("/v2.1/servers?all_tenants=1")["servers"]] == [server]
+
+    for path in ("/os-volumes", "/os-volumes/detail", "/os-snapshots"):
+        assert "no block storage yet" in lab.cloud.demo.get(f"/v2.1{path}").text
+    answer = lab.cloud.demo.post("/v2.1/os-volumes", {"volume": {"size": 1, "availability_zone": "nova"}})
+    assert (answer.status_code, "no block storage yet" in answer.text) == (501, True)
+    assert lab.cloud.demo.get("/v2.1/os-volumes", version="2.36").status_code == 404

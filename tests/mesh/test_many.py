@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+from itertools import pairwise
+from types import SimpleNamespace
 
 import gevent
 import pytest
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
+from nova0.mesh import link
 from nova0.mesh.bus import Status
+from nova0.mesh.keys import key_text
 
 
 @pytest.fixture
@@ -61,6 +65,26 @@ def test_a_controller_of_many_sees_who_died_by_the_connection_to_itself(lab):
     assert "process ended" in seen[1][1]
 
 
+def test_a_beat_that_says_something_new_is_read_after_many_that_did_not(lab):
+    lab1 = lab.bus("lab1")
+    lab1.start()
+    until(lambda: status(lab.main, "lab1/host") == Status.UP, 20, "up")
+    peer = lab.main.roster.peers["lab1/host"]
+    until(lambda: lab.main.casting._known and peer.beat >= 4, 20, "its beats are alike")
+    assert lab.main.casting._known[key_text(peer.card.key)].peer is peer
+    lab1.offer(PaintAgent(lab1))
+    until(lambda: PaintAPI.topic in peer.card.topics, 20, "its card is another")
+    gaps = []
+    lab.main.offer(PaintAgent(lab.main))
+    lab.main.on_gap(lambda topic, publisher: gaps.append((topic, publisher)))
+    until(lambda: lab.main.casting._known, 20, "alike again")
+    heard = lab.main.casting._cast
+    lab.main.casting._cast = lambda *cast: None  # the next is lost on the way
+    lab1.stub(PaintAPI).colour("red")
+    until(lambda: gaps == [(PaintAPI.topic, "lab1/host")], 20, "its number in a beat shows it")
+    lab.main.casting._cast = heard
+
+
 @pytest.mark.slow
 @pytest.mark.design("L7")
 def test_a_held_loop_and_a_stopped_process_are_told_from_one_that_ended(lab):
@@ -110,6 +134,32 @@ def test_a_restarted_controller_of_many_waits_for_those_it_knows_before_it_speak
 
 
 @pytest.mark.slow
+@pytest.mark.design("L10")
+def test_a_link_is_dialled_anew_at_random_moments_further_and_further_apart(tmp_path, monkeypatch):
+    drawn = []
+
+    def uniform(low, high):
+        drawn.append((low, high))
+        return low
+
+    monkeypatch.setattr(link, "random", SimpleNamespace(uniform=uniform))
+    lab = Cluster(tmp_path, reconnect_s=(0.01, 0.08))
+    try:
+        main = lab.bus("lab0", "controller", ("controller",))
+        main.start()
+        host = lab.bus("lab1")
+        host.start()
+        until(lambda: up(host) == up(main) == 2, 30)
+        drawn.clear()
+        main.stop()
+        until(lambda: drawn.count((0.04, 0.08)) >= 3, 30, "it dials again and again")
+        assert all(low == high / 2 for low, high in drawn), "anywhere in the later half of a pause"
+        for before, after in pairwise(high for _, high in drawn):
+            assert after in (min(0.08, before * 2), 0.01), "0.01: it had been up in between"
+    finally:
+        lab.close()
+
+
 @pytest.mark.design("L9")
 def test_links_grow_with_the_number_of_nodes(tmp_path):
     lab = Cluster(tmp_path, ring=1)

@@ -90,3 +90,45 @@ def test_a_subscription_to_one_host_does_not_hear_its_namesakes():
     lab10 = wire.write_signal("compute@lab10", wire.Left("a/b", 1))
     assert lab1.startswith(b"compute@lab1\0") and not lab10.startswith(b"compute@lab1\0")
     assert wire.read_signal(lab10)[0] == "compute@lab10"
+
+
+beats = st.builds(
+    wire.Beat,
+    st.text(max_size=40),
+    st.integers(0, 2**32),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 300),
+    st.integers(0, 300),
+    st.dictionaries(st.text(max_size=8), st.integers(0, 2**32), max_size=3),
+    st.builds(wire.Tombs, st.integers(0, 3), st.binary(max_size=8)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(beats, beats, st.integers(0, 2**64 - 1))
+def test_a_beat_is_like_another_if_only_its_number_differs(beat, other, number):
+    body = wire.write_signal(wire.CHATTER, beat)
+    head, tail = wire.around_number(wire.CHATTER, body, beat)
+    later = wire.write_signal(wire.CHATTER, msgspec.structs.replace(beat, number=number))
+    assert wire.number_if_alike(later, head, [b"", tail]) == number
+    assert wire.number_if_alike(later, head, [b"another"]) == -1
+    if msgspec.structs.replace(other, number=beat.number) != beat:
+        assert wire.number_if_alike(wire.write_signal(wire.CHATTER, other), head, [tail]) == -1
+    for end in range(len(body)):
+        assert wire.number_if_alike(body[:end], head, [tail]) == -1
+
+
+@pytest.mark.parametrize("instead", [b"\xc0", b"\xff", b"\xa0", b"\xd0\x01"])
+def test_what_has_no_number_there_is_like_no_beat(instead):
+    beat = wire.Beat("lab1/host", 1, 7, 0, 0)
+    head, tail = wire.around_number(wire.CHATTER, wire.write_signal(wire.CHATTER, beat), beat)
+    assert wire.number_if_alike(head + b"\x08" + tail, head, [tail]) == 8
+    assert wire.number_if_alike(head + instead + tail, head, [tail]) == -1
+
+
+def test_where_the_number_is_in_bytes_written_in_another_way_is_not_known():
+    beat = wire.Beat("lab1/host", 1, 7, 0, 0)
+    body = wire.write_signal(wire.CHATTER, beat)
+    longer = body.replace(b"host\x01\x07", b"host\x01\xcd\x00\x07")
+    assert wire.read_signal(longer) == (wire.CHATTER, beat)
+    assert wire.around_number(wire.CHATTER, longer, beat) is None

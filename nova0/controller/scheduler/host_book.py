@@ -226,21 +226,25 @@ class HostBook:
         """On the store's thread: hosts by name (None: all), with their claims and aggregates."""
         chosen = [None] if names is None else [list(names)[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)]
         aggregates = list(AggregateRow.select())
+        # an aggregate may give that weigher a multiplier where the option has none
+        detailed = self._detailed or any("image_props_weight_multiplier" in one.metadata for one in aggregates)
         views = []
         for some in chosen:
             rows = HostRow.select() if some is None else HostRow.select().where(HostRow.host.in_(some))
-            taken, heavy = self._servers(some)
+            taken, heavy = self._servers(some, detailed)
             views += [self._view(row, aggregates, taken.get(row.host, {}), heavy.get(row.host, set())) for row in rows]
         return views
 
-    def _servers(self, hosts: list[str] | None) -> tuple[dict[str, dict[str, Taken]], dict[str, set[str]]]:
+    def _servers(
+        self, hosts: list[str] | None, detailed: bool
+    ) -> tuple[dict[str, dict[str, Taken]], dict[str, set[str]]]:
         claims = ClaimRow.select()
         busy = InstanceRow.select(InstanceRow.uuid, InstanceRow.host).where(InstanceRow.task_state.is_null(False))
         more: dict[str, dict[str, object]] = {}
         if hosts is not None:
             claims = claims.where(ClaimRow.host.in_(hosts))
             busy = busy.where(InstanceRow.host.in_(hosts))
-        if self._detailed:
+        if detailed:
             rows = InstanceRow.select(InstanceRow.uuid, InstanceRow.flavor, InstanceRow.image)
             rows = rows.where(InstanceRow.host.is_null(False) if hosts is None else InstanceRow.host.in_(hosts))
             for row in rows:

@@ -194,7 +194,9 @@ config.declare(
         cfg.ListOpt(
             "metrics_weight_setting",
             default=[],
-            help="Metrics of hosts that count, as name=weight; MetricsFilter wants all of them reported.",
+            help="Metrics of hosts that count, as name=weight: cpu.percent, cpu.user.percent (kernel, idle and "
+            "iowait, too; shares from 0 to 1), network.incoming.bytes.rate, network.outgoing.bytes.rate (a second). "
+            "MetricsFilter wants all of them reported.",
             deprecated_opts=[_old("weight_setting", "metrics")],
         ),
         cfg.FloatOpt(

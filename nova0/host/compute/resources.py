@@ -8,6 +8,7 @@ import msgspec
 from oslo_config import cfg
 
 from nova0.config import CONF, declare
+from nova0.host.compute.load import Load
 from nova0.host.virt.driver import Driver
 from nova0.objects.host import HostState
 from nova0.rpcapi.conductor import ConductorAPI
@@ -54,9 +55,11 @@ class Resources:
         address: str = "",
         tunnel_address: str = "",
         notes: list[str] | None = None,
+        load: Load | None = None,
     ) -> None:
         self._driver, self._conductor = driver, conductor
         self._address, self._tunnel_address, self._notes = address, tunnel_address, notes or []
+        self._load = load or Load()
 
     def state(self) -> HostState:
         """Measured now."""
@@ -73,6 +76,7 @@ class Resources:
             disk_allocation_ratio=CONF.disk_allocation_ratio,
             traits=sorted({*measured.traits, *CONF.traits}),
             resources={**measured.resources, **custom_resources()},
+            metrics={**self._load.metrics(), **measured.metrics},
             notes=list(dict.fromkeys([*self._notes, *measured.notes])),
         )
 

@@ -30,6 +30,7 @@ from nova0.controller.api.compute import (
     services,
     usage,
     usage_audit,
+    volume_proxy,
 )
 
 RESOURCES: list[ModuleType] = [
@@ -58,6 +59,7 @@ RESOURCES: list[ModuleType] = [
     migrations,
     image_proxy,
     network_proxy,
+    volume_proxy,
     extensions,
     removed,
 ]

@@ -16,7 +16,7 @@ from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
 from nova0.controller.compute import block_devices, create
 from nova0.controller.compute.create import Wanted
-from nova0.controller.compute.refusals import BadRequest, Forbidden
+from nova0.controller.compute.refusals import BadRequest, Forbidden, NotBuilt
 
 declare([cfg.BoolOpt("enable_instance_password", default=True, help="Tell adminPass in the answer to a boot.")])
 
@@ -60,7 +60,10 @@ def _wanted(request: Request) -> Wanted:
         raise BadRequest("Unable to launch multiple instances with a single configured port ID or fixed IP address.")
     if at_most > 1 and "." in (body.get("hostname") or ""):
         raise BadRequest("hostname: a name with a domain can't be given to several servers.")
-    hints = request.body.get("os:scheduler_hints") or request.body.get("OS-SCH-HNT:scheduler_hints")
+    hints = request.body.get("os:scheduler_hints") or request.body.get("OS-SCH-HNT:scheduler_hints") or {}
+    for name in ("target_cell", "different_cell"):
+        if name in hints:
+            raise NotBuilt(f"nova0 has one cell and no other cloud to place servers in yet: leave out the hint {name}.")
     return Wanted(
         name=body["name"].strip(),
         hostname=body.get("hostname"),
