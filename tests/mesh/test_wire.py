@@ -104,7 +104,6 @@ beats = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(beats, beats, st.integers(0, 2**64 - 1))
 def test_a_beat_is_like_another_if_only_its_number_differs(beat, other, number):
     body = wire.write_signal(wire.CHATTER, beat)
