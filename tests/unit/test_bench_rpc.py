@@ -48,3 +48,13 @@ def test_a_short_run_compares_with_raw_and_leaves_nothing(tmp_path):
     medians = told["medians"]
     assert ratio["measured"] == medians["nova0"]["call.p50_us"] / medians["raw"]["call.p50_us"]
     assert list(tmp_path.glob("nova0-bench-*")) == []
+
+
+@pytest.mark.slow
+def test_a_fan_out_counts_every_delivery(tmp_path):
+    words = ["--peers", "raw", "--workloads", "fanout", "--runs", "1", "--secs", "0.2", "--json"]
+    ended = run(*words, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "HOME": str(tmp_path)})
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["troubles"] == {} and told["medians"]["raw"]["fanout.lost"] == 0
+    assert told["medians"]["raw"]["fanout.per_s"] > 0 and told["medians"]["raw"]["fanout.us"] > 0

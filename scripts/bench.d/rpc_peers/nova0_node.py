@@ -151,7 +151,7 @@ class publisher:
     def publish(self, value):
         self.event(value)
         self.sent += 1
-        if not self.sent & 31:
+        if not self.sent & 127:
             gevent.sleep(0)
 
 

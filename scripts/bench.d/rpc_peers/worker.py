@@ -15,6 +15,7 @@ ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive th
 ROLE, ADAPTER = sys.argv[1], importlib.import_module(sys.argv[2])
 
 import itertools  # noqa: E402
+import mmap  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
 
@@ -199,40 +200,71 @@ def hold():
         nap(1)
 
 
-class Counter:
-    """Messages of all subscribers of this process; the end mark is a value of its own."""
+class Board:
+    """Messages heard by each subscriber, in memory that the publisher sees: it keeps at most a window ahead of the
+    slowest, so that none is lost in a queue that is full, and counts what is heard per second while it runs."""
 
     def __init__(self):
-        self.heard, self.last, self.ended = 0, 0.0, set()
+        size = 8 * PLACE.all_clients
+        with open(os.path.join(PLACE.folder, "board"), "a+b") as file:
+            file.truncate(size)
+            self.heard = memoryview(mmap.mmap(file.fileno(), size)).cast("Q")
 
     def of(self, number):
         """What subscriber `number` calls with each message."""
+        heard, got = self.heard, itertools.count(1)
 
-        def heard(value):
-            if len(value) < 3 or value == b"end":
-                self.ended.add(number)
-            else:
-                self.heard += 1
-                self.last = now()
+        def one(value):
+            heard[number] = next(got)
 
-        return heard
+        return one
 
-    def quiet(self):
-        return len(self.ended) >= PLACE.clients or (self.last and now() - self.last > 5)
 
-    def figures(self):
-        return {"heard": self.heard, "last": self.last}
+class Publishing:
+    """Steps of a publisher: a window of messages, of which the first part of the time only warms."""
+
+    STEP = 16  # messages between two looks at the board
+
+    def __init__(self):
+        self.board, self.sent, self.steady, self.waits = Board().heard, 0, None, []
+        self.warm = now() + PLACE.seconds / 2
+
+    def ahead(self):
+        return self.sent - min(self.board) > PLACE.window - self.STEP
+
+    def over(self):
+        """After each step: whether the time is up. Says when the steady part begins, and what was heard in it."""
+        self.sent += self.STEP
+        if now() < self.warm:
+            return False
+        if self.steady is None:
+            self.steady = sum(self.board), now()
+            say(steady=True)
+            return False
+        heard, began = self.steady
+        if now() < began + PLACE.seconds:
+            return False
+        say(heard=sum(self.board) - heard, seconds=now() - began)
+        return True
+
+    def left(self):
+        """Ask each 0.1 s until this is False: all is heard, or nothing comes for 5 s. Then says what was lost."""
+        heard = sum(self.board)
+        wanted = self.sent * len(self.board)
+        self.waits.append(heard)
+        if heard < wanted and (len(self.waits) < 50 or self.waits[-50] < heard):
+            return True
+        say(lost=1 - heard / wanted)
+        return False
 
 
 def subscribers():
-    counter = Counter()
+    board = Board()
     for number in range(PLACE.first, PLACE.first + PLACE.clients):
-        ADAPTER.subscribe(PLACE, counter.of(number), number)
+        ADAPTER.subscribe(PLACE, board.of(number), number)
     say(ready=True)
-    end = now() + 60
-    while now() < end and not counter.quiet():
-        nap(0.05)
-    say(**counter.figures())
+    while True:
+        nap(1)
 
 
 def publisher():
@@ -240,14 +272,16 @@ def publisher():
     say(ready=True)
     sys.stdin.readline()
     getattr(mouth, "wait", lambda: nap(0.5))()  # until all subscribers are connected
-    value, began = carried(EVENT), now()
-    for _ in range(PLACE.messages):
-        mouth.publish(value)
-    nap(0)
-    say(began=began, ended=now())
-    for _ in range(20):  # an end mark may be lost, too
-        mouth.publish(b"end" if RAW else {"end": 1})
-        nap(0.25)
+    value, publishing = carried(EVENT), Publishing()
+    while True:
+        while publishing.ahead():
+            nap(0.001)
+        for _ in range(Publishing.STEP):
+            mouth.publish(value)
+        if publishing.over():
+            break
+    while publishing.left():
+        nap(0.1)
 
 
 # clients of asyncio
@@ -336,14 +370,11 @@ async def hold_async():
 async def subscribers_async():
     import asyncio
 
-    counter = Counter()
-    for number in range(PLACE.clients):
-        await ADAPTER.subscribe(PLACE, counter.of(number), number)
+    board = Board()
+    for number in range(PLACE.first, PLACE.first + PLACE.clients):
+        await ADAPTER.subscribe(PLACE, board.of(number), number)
     say(ready=True)
-    end = now() + 60
-    while now() < end and not counter.quiet():
-        await asyncio.sleep(0.05)
-    say(**counter.figures())
+    await asyncio.sleep(3600)
 
 
 async def publisher_async():
@@ -353,15 +384,17 @@ async def publisher_async():
     say(ready=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     await asyncio.sleep(0.5)
-    began = now()
-    for _ in range(PLACE.messages):
-        await mouth.publish(EVENT)
+    publishing = Publishing()
+    while True:
+        while publishing.ahead():
+            await asyncio.sleep(0.001)
+        for _ in range(Publishing.STEP):
+            await mouth.publish(EVENT)
+        if publishing.over():
+            break
     await mouth.flush()
-    say(began=began, ended=now())
-    for _ in range(20):
-        await mouth.publish({"end": 1})
-        await mouth.flush()
-        await asyncio.sleep(0.25)
+    while publishing.left():
+        await asyncio.sleep(0.1)
 
 
 def main():
