@@ -21,12 +21,13 @@ from nova0.mesh.bus import Caller, Status
 from nova0.mesh.certificate import Certificate, has_topic
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import dial
-from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
+from nova0.mesh.driven import FAREWELL_MS, Driven
 from nova0.mesh.errors import Busy
 from nova0.mesh.follow import Follower
+from nova0.mesh.hearing import Hearing
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.monitor import Lines
-from nova0.mesh.offers import Offers
+from nova0.mesh.offers import Offered, Offers
 from nova0.mesh.peer import Peer
 from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
@@ -36,7 +37,7 @@ from nova0.mesh.zap import RPC, dial_curve, limit, serve_curve, user_id
 from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
-TOGETHER = 64  # casts in one frame
+TOGETHER = 128  # casts in one frame
 LARGE_BYTES = 64 << 10  # of arguments in one frame, or one cast that has more
 MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
 MOST_MARKS = 256
@@ -125,10 +126,9 @@ class Casting:
         self._armed = self._busy = False
         self._said = 0  # casts in this turn of the loop
         self._turn = 0  # in telling old marks
-        self._running = 0
+        self._hearing = Hearing(home.offers, self._node)
         self._said_lost = 0.0
         self._hub = gevent.get_hub()
-        self._pool = Pool(self._work)
         self._pub = Driven(pub, self._subscription, framed=True, traffic=home.counts.casts)
         self._lines = Lines()  # of the XPUB and the ear
         self._known: dict[str, Known] = {}  # by User-Id
@@ -227,7 +227,8 @@ class Casting:
 
     @property
     def running(self) -> int:
-        return self._running
+        """Casts that wait for their turn or run."""
+        return self._hearing.running
 
     # links
 
@@ -365,7 +366,7 @@ class Casting:
 
     def _take(self, peer: Peer | None, body: bytes, frame: zmq.Frame | None = None, user: str = "") -> None:
         try:
-            topic, signal = wire.read_signal(body)
+            topic, signal, offered = self._read(body)
         except wire.BadFrame as error:
             LOG.debug("%s: not a signal: %s", self._node, error)
             return
@@ -381,7 +382,7 @@ class Casting:
         if isinstance(signal, wire.Casts):
             if signal.boot == peer.boot:
                 self._home.roster.heard(peer, signal.boot)
-                self._cast(peer, topic, signal)
+                self._cast(peer, topic, signal, offered)
         else:
             if isinstance(signal, wire.Beat) and signal.boot == peer.boot:
                 self._compare(peer, signal)
@@ -389,7 +390,15 @@ class Casting:
             if user and isinstance(signal, wire.Beat):
                 self._remember(user, peer, topic, body, signal)
 
-    def _cast(self, peer: Peer, topic: str, signal: wire.Casts) -> None:
+    def _read(self, body: bytes) -> tuple[str, wire.Signal, Offered | None]:
+        """Who watches or follows wants the arguments as they came."""
+        home = self._home
+        followed = home.followers and body.partition(b"\0")[0].decode(errors="replace") in home.followers
+        if home.casts_watched or followed:
+            return *wire.read_signal(body), None
+        return self._hearing.read(body)
+
+    def _cast(self, peer: Peer, topic: str, signal: wire.Casts, offered: Offered | None) -> None:
         if peer.certificate is not None and not has_topic(peer.certificate, topic):
             return  # a user's agent speaks on topics of users only
         first, end = signal.number, signal.number + len(signal.casts) - 1
@@ -401,7 +410,7 @@ class Casting:
         peer.numbers[topic] = end
         if last is not None and first > last + 1:
             self._home.lost_casts(topic, peer.node)
-        self.deliver(peer.card.host, peer.roles, topic, signal, near=peer.near)
+        self.deliver(peer.card.host, peer.roles, topic, signal, peer.near, offered)
 
     def greeted(self, peer: Peer, marks: dict[str, int]) -> None:
         """The way its casts come is new, and it says how far they are: what is missing was lost with the old
@@ -435,9 +444,16 @@ class Casting:
                     self._home.lost_casts(topic, peer.node)
 
     def deliver(
-        self, host: str, roles: tuple[str, ...], topic: str, signal: wire.Casts, near: str | None = None
+        self,
+        host: str,
+        roles: tuple[str, ...],
+        topic: str,
+        signal: wire.Casts,
+        near: str | None = None,
+        offered: Offered | None = None,
     ) -> None:
-        """Hand casts to the agent here, if there is one. Also for this node's own casts. Hub or greenlet."""
+        """Hand casts to the agent here, if there is one. Also for this node's own casts. `offered` as `Hearing.read`
+        said. Hub or greenlet."""
         home, node, casts = self._home, signal.node, signal.casts
         if home.casts_watched:
             for cast in casts:
@@ -453,43 +469,16 @@ class Casting:
                 follower.heard(node, signal.boot, number, allowed, cast.method, bytes(cast.arguments))
         if name not in home.offers.agents or only not in ("", settings.host):
             return
-        room = settings.casts_running - self._running
+        room = settings.casts_running - self.running
         if room < len(casts):
             if time.monotonic() - self._said_lost > 10:
                 self._said_lost = time.monotonic()
-                LOG.warning("%s: %d casts are at work; some on %s are lost", self._node, self._running, topic)
+                LOG.warning("%s: %d casts are at work; some on %s are lost", self._node, self.running, topic)
             home.counts.casts_dropped += len(casts) - room
             home.lost_casts(topic, node)
             casts = casts[:room]
-        caller, add = Caller(node=node, host=host, roles=certified, request_id=""), self._pool.add
-        usual = dispatch.Running(caller, _nobody)  # nothing takes a cast back, so all may share it
-        for cast in casts:
-            running = usual
-            if cast.request_id or cast.context or cast.plain:
-                seen = member if cast.plain else certified
-                about = Caller(node=node, host=host, roles=seen, request_id=cast.request_id, context=cast.context)
-                running = dispatch.Running(about, _nobody)
-            add(name, running, cast)
-        self._running += len(casts)
-        if gevent.getcurrent() is self._hub:
-            self._pool.run_added()
-        else:
-            self._hub.loop.run_callback(self._pool.run_added)
-
-    def _work(self, topic: str, running: dispatch.Running, cast: wire.Cast) -> None:
-        try:
-            offered = self._home.offers.find(topic, cast.method, "cast")
-            dispatch.authorise(offered, running.caller, self._node)
-            dispatch.hear(offered, running, cast.arguments)
-        except Exception as error:  # noqa: BLE001  (nobody waits for a cast)
-            publisher = running.caller.node
-            LOG.warning("%s: cast %s.%s from %s failed: %s", self._node, topic, cast.method, publisher, error)
-        finally:
-            self._running -= 1
-
-
-def _nobody(progress: Any) -> None:
-    """Waits for a cast."""
+        caller = Caller(node=node, host=host, roles=certified, request_id="")
+        self._hearing.run(name, casts, caller, member, offered)
 
 
 def sockets(home: Hearer, *, ear: bool) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes] | None]:

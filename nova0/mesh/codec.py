@@ -20,7 +20,7 @@ decode = msgspec.msgpack.Decoder().decode
 class MethodCodec:
     """Encodes and decodes for one `Method`; made once per surface and kept."""
 
-    __slots__ = ("_arguments", "_lax", "_names", "_optional", "_result", "row")
+    __slots__ = ("_arguments", "_lax", "_names", "_optional", "_result", "row", "shape")
 
     def __init__(self, row: Method) -> None:
         self.row = row
@@ -31,9 +31,10 @@ class MethodCodec:
             (name, kind) if name in row.required else (name, kind, msgspec.UNSET)
             for name, kind in row.arguments.items()
         ]
-        shape = msgspec.defstruct(row.name, fields, kw_only=True, forbid_unknown_fields=True)
-        self._arguments = msgspec.msgpack.Decoder(shape)
-        self._lax = msgspec.msgpack.Decoder(shape, strict=False)
+        # the arguments as one record, in the order of the signature; its values are taken out at once
+        self.shape = msgspec.defstruct(row.name, fields, kw_only=True, forbid_unknown_fields=True, gc=False)
+        self._arguments = msgspec.msgpack.Decoder(self.shape)
+        self._lax = msgspec.msgpack.Decoder(self.shape, strict=False)
         self._result = msgspec.msgpack.Decoder(row.returns)
 
     def pack_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:

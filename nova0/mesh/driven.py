@@ -275,6 +275,10 @@ class Pool:
         """To be run by the next `run_added`."""
         self._waiting.append(args)
 
+    def add_first(self, *args: Any) -> None:
+        """As `add`, before all that wait."""
+        self._waiting.appendleft(args)
+
     def run_added(self) -> None:
         """Call in the hub; returns when each of them has ended or first blocked."""
         while self._waiting:  # who blocks comes back here, and another goes on with the rest
