@@ -1,4 +1,5 @@
-"""This machine's keys: where the root's lies, and whether this is still the machine they were made on."""
+"""This machine's keys: whether they still count, where the root's lies, and whether this is still the machine they
+were made on."""
 
 from __future__ import annotations
 
@@ -10,7 +11,26 @@ from nova0.cli.checks import BLOCKS, OK, WARNING, Finding, Look
 def check(look: Look) -> list[Finding]:
     if not (look.state_path / "mesh" / "node.cert").exists():
         return []
-    return [_root_key(look), _machine(look), *_quarantine(look)]
+    return [*_put_out(look), _root_key(look), _machine(look), *_quarantine(look)]
+
+
+def _put_out(look: Look) -> list[Finding]:
+    """Nothing where its files are not for this user to read."""
+    from nova0.mesh import identity
+    from nova0.mesh.errors import MeshError
+    from nova0.mesh.roster import put_out_text
+    from nova0.mesh.tombstones import Tombstones
+    from nova0.mesh.wire import BROKEN
+
+    try:
+        me = identity.load(look.state_path / "mesh")
+        stone = Tombstones(me).of(me.chain)
+    except (OSError, MeshError, *BROKEN):
+        return []
+    if stone is None:
+        return []
+    remedy = "its servers still run: stop them; or nova0 token on a controller, then nova0 down, nova0 join TOKEN"
+    return [Finding("membership", BLOCKS, put_out_text(stone), remedy)]
 
 
 def _root_key(look: Look) -> Finding:

@@ -14,6 +14,7 @@ from nova0.cli.main import main
 from nova0.mesh import identity, rotation
 from nova0.mesh.certificate import Trust
 from nova0.mesh.identity import create_cluster
+from nova0.mesh.tombstones import Tombstones, put_out
 
 
 def of(findings, subject):
@@ -58,6 +59,18 @@ def test_keys_made_on_another_machine_block(tmp_path):
     (tmp_path / "mesh" / "machine").write_text(json.dumps({"dmi_uuid": "", "machine_id": "one"}))
     found = of(membership.check(look), "machine")
     assert found.level == BLOCKS and "one before, two now" in found.found and "nova0 node rekey" in found.remedy
+
+
+def test_a_machine_that_was_put_out_is_told_so_and_how_it_comes_back(tmp_path):
+    create_cluster(tmp_path / "mesh", "lab1")
+    me = identity.load(tmp_path / "mesh")
+    key, node_id = me.certificate.key, me.certificate.node_id
+    stone = put_out(me.signer(), me.cluster, key, "lab1", "stolen", "lab0", node_id=node_id)
+    assert not any(finding.subject == "membership" for finding in membership.check(Look(tmp_path)))
+    Tombstones(me).merge([stone])
+    found = of(membership.check(Look(tmp_path)), "membership")
+    assert (found.level, found.found) == (BLOCKS, "lab1 was put out of the cluster by lab0: stolen")
+    assert "nova0 join TOKEN" in found.remedy
 
 
 def test_missing_programs_block_and_name_their_package(tmp_path):
