@@ -202,7 +202,7 @@ class World:
         told = msgspec.msgpack.decode((folder / "world").read_bytes())
         self.cluster: bytes = told["cluster"]
         self.controllers = [msgspec.msgpack.decode(one, type=tuple[Chain, wire.Card]) for one in told["controllers"]]
-        self.settings = MeshSettings(state_dir="/nonexistent", host="sim", links_kept=0)  # as a host that knows of many
+        self.settings = MeshSettings(state_dir="/nonexistent", host="sim", many=0)  # as a host that knows of many
         self.context = zmq.Context(io_threads=1)
         self.context.set(zmq.MAX_SOCKETS, 65535)
         self.counts = {"heard": 0, "bytes heard": 0}
