@@ -5,6 +5,7 @@ What a part decides is in its own file; here is only who hears what from whom. S
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import secrets
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from nova0.mesh.discovery import Discovery
 
 LOG = logging.getLogger(__name__)
+ZERO_COPY_RECV = 10  # of zmq_ctx_set, without a name in pyzmq. Off: small messages leave most of a buffer untouched
 S = TypeVar("S", bound=Surface)
 T = TypeVar("T")
 
@@ -152,6 +154,8 @@ class Node:
         self._context = zmq.Context(io_threads=2)  # zap.CALL_THREAD, zap.STREAM_THREAD
         self._open = True
         self._context.set(zmq.MAX_SOCKETS, 65_000)
+        with contextlib.suppress(zmq.ZMQError):  # an older libzmq lacks it
+            self._context.set(ZERO_COPY_RECV, 0)
         _raise_descriptors()
         self.address = addresses.own_address(self.settings)
         try:

@@ -21,7 +21,7 @@ import gevent
 import msgspec
 import zmq
 
-from nova0.mesh import addresses, keys, wire
+from nova0.mesh import addresses, buffers, keys, wire
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
 from nova0.mesh.calling import Calling
@@ -41,6 +41,7 @@ from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import Stores
 from nova0.mesh.surface import Role
+from nova0.mesh.zap import ZapHandler
 from nova0.native import offload
 
 LOG = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Home(Protocol):
     evicting: Evicting
     rekeying: Rekeying
     door: Door
+    zap: ZapHandler
 
     @property
     def context(self) -> zmq.Context: ...
@@ -475,6 +477,8 @@ class Watching:
                 if self._frugal and self._remembered is None:
                     self._look_for_lost()
                 self._node.door.sweep()
+                if self._node.zap.sweep():
+                    offload(buffers.give_back)
                 self._node.evicting.save()
                 if self._node.roster.dirty and ticks >= self._save_from:
                     self._save(ticks)
