@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import zmq
+from specification import measured, write_block
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = Path(__file__).with_name("rpc_peers")
@@ -523,20 +524,11 @@ def prepare(peers: list[Peer]) -> list[Peer]:
 
 
 def write(bench: Bench) -> None:
-    """Into SPECIFICATION.md, between its markers."""
-    machine = (
-        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, "
-        f"Python {sys.version.split()[0]}, libzmq {zmq.zmq_version()}: medians of {bench.options.runs} "
-        "alternating rounds."
-    )
+    """Into SPECIFICATION.md."""
+    machine = f"{measured(f'libzmq {zmq.zmq_version()}')}: medians of {bench.options.runs} alternating rounds."
     troubles = [f"- {who}: {what}" for who, what in bench.troubles.items()]
-    body = "\n".join([machine, "", *bench.verdict_lines(), "", *bench.table(), *([""] if troubles else []), *troubles])
-    path = ROOT / "SPECIFICATION.md"
-    pattern = re.compile(r"(<!-- bench rpc: begin -->\n).*?(<!-- bench rpc: end -->)", re.DOTALL)
-    text, found = pattern.subn(lambda match: f"{match[1]}{body}\n{match[2]}", path.read_text())
-    if not found:
-        raise SystemExit(f"bench: {path} has no markers <!-- bench rpc: begin --> and end")
-    path.write_text(text)
+    body = [machine, "", *bench.verdict_lines(), "", *bench.table(), *([""] if troubles else []), *troubles]
+    write_block("bench rpc", "\n".join(body))
 
 
 def options_of(words: list[str]) -> argparse.Namespace:
