@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 import zmq
@@ -24,7 +24,8 @@ from nova0.mesh import addresses, buffers, casting, identity, keys, machine, rek
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
-from nova0.mesh.bus import Caller, Member, Status
+from nova0.mesh.base_bus import BaseBus
+from nova0.mesh.bus import Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain, Tombstone, machine_of
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
@@ -53,7 +54,7 @@ from nova0.mesh.stores import StoreClaim, Stores
 from nova0.mesh.streams import links
 from nova0.mesh.streams.stream import Handler, Stream
 from nova0.mesh.streams.tickets import Ticket
-from nova0.mesh.stub import Stub, stub_class
+from nova0.mesh.stub import Stub
 from nova0.mesh.surface import Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
 from nova0.mesh.watching import MOST_INTRODUCED, Watching
@@ -64,11 +65,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 ZERO_COPY_RECV = 10  # of zmq_ctx_set, without a name in pyzmq. Off: small messages leave most of a buffer untouched
-S = TypeVar("S", bound=Surface)
 T = TypeVar("T")
 
 
-class Node:
+class Node(BaseBus):
     """`Node(settings)`; `offer`, `start`, `stub` ...; `stop`. Raises JoinRefused on a machine that is in
     no cluster, Busy when a port is taken."""
 
@@ -233,19 +233,6 @@ class Node:
             gevent.get_hub().threadpool.apply(self._context.term)
         self._lock.close()
 
-    def stub(
-        self,
-        surface: type[S],
-        host: str | None = None,
-        *,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        context: dict[str, Any] | None = None,
-        on_progress: Callable[[Any], None] | None = None,
-    ) -> S:
-        made = stub_class(surface)(self, surface.topic, host, request_id, timeout_s, context, on_progress)
-        return cast(S, made)
-
     def members(self) -> list[Member]:
         return [self._me(), *self.roster.members()]
 
@@ -264,18 +251,6 @@ class Node:
 
     def cancel(self, request_ids: list[str]) -> None:
         self.calling.cancel(request_ids)
-
-    def cancelled(self) -> bool:
-        return bool(dispatch.running().taken_back)
-
-    def check_cancelled(self) -> None:
-        dispatch.running().check()
-
-    def time_left(self) -> float | None:
-        return dispatch.time_left()
-
-    def wait_cancelled(self, timeout_s: float) -> bool:
-        return dispatch.running().wait(timeout_s)
 
     def hosts_put_out(self) -> dict[str, tuple[str, float]]:
         return self.roster.hosts_put_out()
@@ -307,12 +282,6 @@ class Node:
 
     def _unfollow(self, follower: Follower) -> None:
         self.followers[follower.topic].remove(follower)
-
-    def caller(self) -> Caller:
-        return dispatch.running().caller
-
-    def progress(self, value: Any) -> None:
-        dispatch.running().progress(value)
 
     def offer_stream(
         self, purpose: str, handler: Handler, *, peer: str | None = None, expires_s: float = 60.0, uses: int = 1
