@@ -30,13 +30,14 @@ from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain, Tombstone, machine_of
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
 from nova0.mesh.counts import Counts
-from nova0.mesh.door import Door, bind, take_port
+from nova0.mesh.door import Door
 from nova0.mesh.errors import Incompatible, JoinRefused, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.gatekeeper import Gatekeeper
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
+from nova0.mesh.listeners import Listeners
 from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.mesh_agent import MeshAgent
 from nova0.mesh.mesh_api import MeshAPI
@@ -75,6 +76,7 @@ class Node(BaseBus):
     # made by `start`
     zap: ZapHandler
     door: Door
+    _listeners: Listeners
     journal: Journal
     streams: links.Links
     answering: Answering
@@ -110,7 +112,7 @@ class Node(BaseBus):
         self.out = ""  # why this machine was put out of the cluster, if it was
         self._serial = 0
         self._birth = secrets.randbits(48)
-        self._ports = [0, 0, 0, 0, 0]
+        self._ports = [0, 0, 0, 0, 0]  # as Listeners.ports, once they are bound
         self._member_heard: list[Callable[[Member, Status], None]] = []
         self._gap_heard: list[Callable[[str, str], None]] = []
         self._cast_heard: list[Callable[[str, str, str, bytes], None]] = []
@@ -439,11 +441,7 @@ class Node(BaseBus):
     def listen_anew(self) -> list[int]:
         """New ports at which the present key listens, beside the ones there are. Returns those before."""
         self.watching.look_again()  # other processes' cards may hold under this key that did not before
-        before = list(self._ports)
-        for index, socket in enumerate(self._sockets):
-            if socket is not None:
-                self._ports[index] = rekeying.listen_anew(socket, self.pair, self.settings.listen)
-        self._ports[3] = self.door.move(self.pair, self.settings.listen)
+        before = self._listeners.move(self.pair)
         self._ports_changed()
         self._touched()
         if self._discovery is not None:
@@ -451,23 +449,13 @@ class Node(BaseBus):
         return before
 
     def close_listeners(self, before: list[int]) -> None:
-        """Those for the key before, with their connections. A port that was asked for is taken again, now
-        for the present key; the one it had meanwhile stays open for those who came by it."""
-        s = self.settings
-        wanted = [s.rpc_port, s.pub_port, s.ear_port, 0, s.stream_port]
-        for index, socket in enumerate(self._sockets):
-            if socket is not None:
-                socket.unbind(rekeying.endpoint(s.listen, before[index]))
-        for index, socket in enumerate(self._sockets):
-            if socket is not None and wanted[index]:
-                self._ports[index] = take_port(socket, s.listen, wanted[index]) or self._ports[index]
+        """Those for the key before, with their connections."""
+        changed = self._listeners.close(before)
         self._touched()
-        if any(wanted):
+        if changed:
             self._ports_changed()
 
     def _ports_changed(self) -> None:
-        path = Path(self.settings.state_dir) / f"ports.{self.settings.process}"
-        keys.write_public(path, " ".join(map(str, self._ports)).encode())
         self._serial += 1
         self.watching.announce()
 
@@ -651,22 +639,12 @@ class Node(BaseBus):
         rpc.setsockopt(zmq.ROUTER_MANDATORY, 1)
         rpc.setsockopt(zmq.SNDHWM, s.queue)
         pub, ear = casting.sockets(self, ear=self.is_controller)
-        before = addresses.remembered_ports(state_dir, s.process)
         stream = self.context.socket(zmq.ROUTER)
         serve_curve(stream, self.pair, RPC)
         links.prepare(stream, s.handshake_s)
         stream.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        wanted = [s.rpc_port, s.pub_port, s.ear_port, s.door_port, s.stream_port]
-        sockets = [rpc, pub, ear, None, stream]
-        self._ports = [0, 0, 0, 0, 0]
-        for index, socket in enumerate(sockets):
-            if socket is not None:
-                self._ports[index] = _bind_again(socket, s.listen, wanted[index], before[index])
-        door_port = s.door_port or (before[3] if _free(s.listen, before[3]) else 0)
-        self.door = Door(self.context, self.pair, s.listen, door_port, self.gatekeeper, self.refusals, s.handshake_s)
-        self._opened.append(self.door)
-        self._ports[3] = self.door.port
-        keys.write_public(state_dir / f"ports.{s.process}", " ".join(map(str, self._ports)).encode())
+        self._listeners = Listeners(s, rpc, pub, ear, stream, self._open_door)
+        self._ports = self._listeners.ports
         self._rpc_gate = Gate(self.context, rpc, self.refusals, gone=lambda *which: self.answering.gone(*which))
         self._opened.append(self._rpc_gate)
         self.streams = links.Links(self, stream, self.refusals)
@@ -677,7 +655,12 @@ class Node(BaseBus):
         self.calling = Calling(self)
         self.watching = Watching(self)
         self.evicting = Evicting(self)
-        self._sockets = sockets
+
+    def _open_door(self, port: int) -> Door:
+        s = self.settings
+        self.door = Door(self.context, self.pair, s.listen, port, self.gatekeeper, self.refusals, s.handshake_s)
+        self._opened.append(self.door)
+        return self.door
 
 
 def _raise_descriptors() -> None:
@@ -685,28 +668,6 @@ def _raise_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _bind_again(socket: zmq.Socket[bytes], listen: str, wanted: int, before: int) -> int:
-    """The port asked for, or the one of the last start, or any."""
-    if wanted:
-        return bind(socket, listen, wanted, "the mesh")
-    return bind(socket, listen, before if _free(listen, before) else 0, "the mesh")
-
-
-def _free(listen: str, port: int) -> bool:
-    import socket as sockets
-
-    if not port:
-        return False
-    family = sockets.AF_INET6 if ":" in listen else sockets.AF_INET
-    with sockets.socket(family, sockets.SOCK_STREAM) as probe:
-        probe.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listen, port))
-        except OSError:
-            return False
-    return True
 
 
 def _shielded(heard: Callable[..., None], *args: Any) -> None:
