@@ -35,6 +35,7 @@ from nova0.mesh.errors import Incompatible, JoinRefused, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.gatekeeper import Gatekeeper
+from nova0.mesh.greeting import Greeting
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
 from nova0.mesh.listeners import Listeners
@@ -51,14 +52,14 @@ from nova0.mesh.rotation import Rotation
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stalls import Stalls
-from nova0.mesh.stores import StoreClaim, Stores
+from nova0.mesh.stores import Stores
 from nova0.mesh.streams import links
 from nova0.mesh.streams.stream import Handler, Stream
 from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub
 from nova0.mesh.surface import Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
-from nova0.mesh.watching import MOST_INTRODUCED, Watching
+from nova0.mesh.watching import Watching
 from nova0.mesh.zap import RPC, ZapHandler, limit, serve_curve
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Node(BaseBus):
     calling: Calling
     watching: Watching
     evicting: Evicting
+    greeting: Greeting
 
     def __init__(self, settings: MeshSettings, *, tokens: TokenBook | None = None) -> None:
         self.settings, self.host, self.node = settings, settings.host, settings.node
@@ -108,7 +110,6 @@ class Node(BaseBus):
         self.gatekeeper = Gatekeeper(self)
         self.operators = Operators(self.identity, self.roster.tombstones, self.node)
         self.address = ""
-        self.conflict = ""  # why another controller refuses us, if one does
         self.out = ""  # why this machine was put out of the cluster, if it was
         self._serial = 0
         self._birth = secrets.randbits(48)
@@ -352,67 +353,15 @@ class Node(BaseBus):
         )  # fmt: skip
 
     def hello(self, met: bytes | None = None) -> wire.Hello:
-        """`met`: the peer asked to see our tombstones before it serves us."""
-        s = self.settings
-        return wire.Hello(
-            *s.speaks,
-            self.identity.cluster,
-            self.card(),
-            self.roster.tombs,
-            s.store_id,
-            s.commit_mark(),
-            self.stores.adoption if self.is_controller else None,
-            [] if met is None else self.roster.tombstones.stones(),
-            met or b"",
-            self.casting.sent(),
-        )
+        return self.greeting.hello(met)
 
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome | wire.Stones]:
-        """A known key greets at the RPC socket. Raises MeshError to refuse it. Stones in place of Welcome:
-        it must show its tombstones and see ours first."""
-        if hello.cluster != self.identity.cluster:
-            raise Incompatible(f"{self.node}: {hello.card.node} belongs to another cluster")
-        self._same_store(hello.card, hello.store_id)
-        peer = self.gatekeeper.met(key, address, hello.card)
-        self._agree(peer, (hello.lowest, hello.highest))
-        first = self.evicting.compare(peer, hello)
-        if self.out or not self.roster.admits(key):
-            raise PutOut(self.out or f"{hello.card.node} was put out of the cluster")
-        if first is not None:
-            return peer, first
-        self.roster.heard(peer, hello.card.boot)
-        if self.is_controller:  # what it casts comes to the ear, over a way it makes anew with each greeting
-            self.casting.greeted(peer, hello.marks)
-        doubt = self._look_at_store(peer, hello)
-        self.watching.greeted(peer)
-        s = self.settings
-        adoption = self.stores.adoption if self.is_controller else None
-        members = self.watching.introduction()
-        welcome = wire.Welcome(
-            peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), members, adoption, doubt,
-            self.casting.sent(), self.identity.signers.age,
-        )  # fmt: skip
-        return peer, welcome
+        return self.greeting.greet(key, address, hello)
 
     def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None:
-        """Our Hello was answered: the link is up."""
         if not self._running:
             raise Unreachable(f"{self.node}: stopping")
-        self._agree(peer, (welcome.protocol, welcome.protocol))
-        self._same_store(welcome.card, welcome.store_id)
-        assert peer.chain is not None
-        self.roster.prove(peer.chain, welcome.card, peer.card.key, peer.card.address)
-        self.roster.heard(peer, welcome.card.boot)
-        self._look_at_store(peer, welcome)
-        peer.doubt = welcome.doubt if self.is_controller else ""
-        if peer.watched:
-            self.casting.join(peer)
-            if not self.is_controller:
-                self.casting.greeted(peer, welcome.marks)
-        self.watching.told(peer, welcome.members, whole=len(welcome.members) != MOST_INTRODUCED)
-        self.watching.beat_soon()
-        if welcome.trust not in ((0, 0), self.identity.signers.age):
-            gevent.spawn(self.rotation.compare, peer)
+        self.greeting.welcomed(peer, welcome)
 
     def link(self, peer: Peer) -> Link[Peer]:
         if self.out:
@@ -567,32 +516,6 @@ class Node(BaseBus):
         fits(body, f"cast {topic}.{method}", casting.MOST_CAST_BYTES)
         self.casting.cast(topic, method, body, request_id or "", trace.onward(context), plain)
 
-    def _agree(self, peer: Peer, theirs: tuple[int, int]) -> None:
-        """The protocol both speak. Raises Incompatible, which `nova0 agents` then shows."""
-        mine = self.settings.speaks
-        protocol = wire.common_protocol(mine, theirs)
-        if not protocol:
-            peer.detail = wire.apart(self.node, mine, peer.node, theirs)
-            raise Incompatible(peer.detail)
-        peer.protocol = protocol
-
-    def _look_at_store(self, peer: Peer, said: wire.Hello | wire.Welcome) -> str:
-        """A controller's greeting says which store is behind it. Returns what speaks against it."""
-        if not peer.is_controller:
-            return ""
-        return self.stores.greeted(
-            StoreClaim(peer.node, said.card.boot, said.store_id, said.commit_mark, said.adoption)
-        )
-
-    def _same_store(self, card: wire.Card, store_id: str) -> None:
-        mine = self.settings.store_id
-        if mine and store_id and mine != store_id:
-            self.conflict = (
-                f"{self.node} and {card.node} are controllers of one cluster with different stores ({mine[:8]} here, "
-                f"{store_id[:8]} there): stop one, point both at one database, or `nova0 adopt` the right store"
-            )
-            raise Incompatible(self.conflict)
-
     def _discover(self) -> None:
         from nova0.mesh.discovery import Discovery  # 60 ms of imports, only where mDNS is wanted
 
@@ -655,6 +578,7 @@ class Node(BaseBus):
         self.calling = Calling(self)
         self.watching = Watching(self)
         self.evicting = Evicting(self)
+        self.greeting = Greeting(self)
 
     def _open_door(self, port: int) -> Door:
         s = self.settings

@@ -299,8 +299,8 @@ def test_two_controllers_with_one_cluster_and_two_stores_refuse_each_other(tmp_p
     caplog.set_level(logging.INFO)
     two.start()
     try:
-        until(lambda: one.conflict or two.conflict, 5, "they notice")
-        said = one.conflict or two.conflict
+        until(lambda: one.greeting.conflict or two.greeting.conflict, 5, "they notice")
+        said = one.greeting.conflict or two.greeting.conflict
         assert "different stores" in said and "nova0 adopt" in said
         with pytest.raises((Unreachable, Incompatible)):
             two.stub(PaintAPI, "lab0", timeout_s=1).where()
