@@ -47,7 +47,7 @@ from nova0.mesh.operators import Operators
 from nova0.mesh.orders import Orders
 from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import COME_BACK, Roster, put_out_text, refuse_if_out
+from nova0.mesh.roster import Roster
 from nova0.mesh.rotation import Rotation
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
@@ -59,6 +59,7 @@ from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub
 from nova0.mesh.surface import Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
+from nova0.mesh.tombstones import COME_BACK, put_out_text, refuse_if_out
 from nova0.mesh.watching import Watching
 from nova0.mesh.zap import RPC, ZapHandler, limit, serve_curve
 
