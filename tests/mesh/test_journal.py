@@ -284,14 +284,15 @@ class AtMostOnce(RuleBasedStateMachine):
     @rule()
     def crash(self):
         late = self.__dict__.pop("late", set())
-        written = set(self.sure) - {k for k in late if any(e for e in self.journal._later if named(e) == k)}
+        unwritten = {k for k in late if any(e for e in self.journal._later if named(e) == k)}
         self.journal.close()  # nothing is written at a close that a commit has not written
         self.journal = Journal(self.file, "lab1/host")
         self.marks.clear()
         for key in self.running:
             self.sure[key][1] = "unknown"
-        for key in set(self.sure) - written:
-            self.sure[key][1] = "unknown"
+        for known in (self.sure, self.loose):
+            for key in unwritten & set(known):
+                known[key][1] = "unknown"
         self.running.clear()
 
     @invariant()
