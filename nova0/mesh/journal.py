@@ -201,7 +201,7 @@ class Journal:
 
     def _commit(self, entry: Any) -> None:
         body = _framed(entry)
-        self._worker.submit(lambda: self._write(body))
+        self._worker.submit(lambda: body)
 
     # on the worker's thread, which alone writes
 
@@ -210,25 +210,23 @@ class Journal:
             raise OSError(errno.ENOSPC, f"{self._path}: no space left; free some, nothing new is started before")
 
     def _write_batch(self, jobs: list[Job]) -> None:
-        """All that wait, then one fsync for them; none of them if the disk refuses one."""
-        before = os.fstat(self._file.fileno()).st_size
+        """All that wait by one write, then one fsync for them; none of them if the disk refuses it. (Each system
+        call lets the loop have the interpreter, and getting it back from a busy one takes milliseconds.)"""
         later = [self._later.popleft() for _ in range(len(self._later))]
+        for job in jobs:
+            job.run()
+        body = b"".join([*map(_framed, later), *(job.value for job in jobs)])
         try:
-            for entry in later:
-                self._write(_framed(entry))
-            for job in jobs:
-                job.run()
-            failed = next((job.error for job in jobs if job.error is not None), None)
-            if failed is not None:
-                raise failed
+            self._write(body)
             os.fsync(self._file.fileno())
         except OSError as error:
-            os.ftruncate(self._file.fileno(), before)
+            os.ftruncate(self._file.fileno(), self._size)
             self._later.extendleft(reversed(later))
             for job in jobs:
                 job.error = error
             return
-        if os.fstat(self._file.fileno()).st_size > self._rewrite_at:
+        self._size += len(body)
+        if self._size > self._rewrite_at:
             old, self._file = self._file, self._rewritten()
             old.close()
 
@@ -284,6 +282,7 @@ class Journal:
                 parts.append(_framed(record.outcome))
         whole = b"".join(parts)
         write_secret(self._path, whole)
+        self._size = len(whole)  # of the file: all that is written whole and synced
         self._rewrite_at = max(REWRITE_BYTES, 2 * len(whole))
         return open(self._path, "ab", buffering=0)
 

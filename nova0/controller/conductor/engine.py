@@ -260,8 +260,11 @@ class Engine:
         row = operation.row
 
         def closure() -> None:
-            ours = {"uuid": row.uuid, "fence": row.fence, "state": "running"}
-            written = OperationRow.change(ours, **{"data": operation.data, "lease_until": now() + LEASE_S, **columns})
+            written = (
+                OperationRow.update(data=operation.data, lease_until=now() + LEASE_S, **columns)
+                .where(OperationRow.uuid == row.uuid, OperationRow.fence == row.fence, OperationRow.state == "running")
+                .execute()
+            )
             if written != 1:
                 raise FenceLost
             also()
