@@ -36,4 +36,4 @@ class ComputeCapabilitiesFilter(Filter):
 
     def key(self, request: Request) -> Hashable | None:
         specs = _specs(request)
-        return None if any(name.partition(".")[0] in CHANGING for name, _ in specs) else specs
+        return None if any(CHANGING & set(name.split(".")) for name, _ in specs) else specs

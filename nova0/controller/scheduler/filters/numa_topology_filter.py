@@ -9,17 +9,16 @@ from nova0.controller.scheduler.request import Request
 
 class NUMATopologyFilter(Filter):
     def host_passes(self, host: HostView, request: Request) -> bool:
-        cells = self.key(request)
-        if not cells:
-            return True
-        have = sorted(((cell["cpus"], cell["memory_mb"]) for cell in host.state.numa), reverse=True)
-        wanted = (-(-request.flavor.vcpus // cells), -(-request.flavor.memory_mb // cells))
-        fitting = [cell for cell in have if cell[0] >= wanted[0] and cell[1] >= wanted[1]]
-        return len(fitting) >= cells
+        cells, vcpus, memory_mb = self.key(request)
+        return sum(cell["cpus"] >= vcpus and cell["memory_mb"] >= memory_mb for cell in host.state.numa) >= cells
 
     def applies(self, request: Request) -> bool:
-        return bool(self.key(request))
+        return bool(self.key(request)[0])
 
-    def key(self, request: Request) -> int:
+    def key(self, request: Request) -> tuple[int, int, int]:
+        """(cells, vCPUs and MiB of each)."""
         asked = request.flavor.extra_specs.get("hw:numa_nodes") or request.image_properties.get("hw_numa_nodes", "")
-        return int(asked) if asked.isdigit() else 0
+        cells = int(asked) if asked.isdigit() else 0
+        if not cells:
+            return 0, 0, 0
+        return cells, -(-request.flavor.vcpus // cells), -(-request.flavor.memory_mb // cells)
