@@ -347,7 +347,13 @@ def test_what_was_found_for_a_smaller_server_is_not_taken_for_a_larger_one():
     """On many hosts answers are kept; how large each cell must be is part of what they depend on."""
     numa = FILTER["NUMATopologyFilter"]
     columns = HostColumns([host(numa=[{"cpus": 2, "memory_mb": 4096}] * 2)], {})
-    for vcpus, memory_mb, fits_there in ((2, 512, True), (8, 512, False), (2, 16384, False), (4, 8192, True)):
+    for vcpus, memory_mb, fits_there in (
+        (2, 512, True),
+        (5, 512, False),
+        (8, 512, False),
+        (2, 16384, False),
+        (4, 8192, True),
+    ):
         asked = request(flavor=flavor(vcpus=vcpus, memory_mb=memory_mb, specs={"hw:numa_nodes": "2"}))
         mask = selection.filter_fast(columns, columns.all(), asked, [("NUMATopologyFilter", numa)], Trace())
         assert mask.tolist() == [fits_there], (vcpus, memory_mb)
