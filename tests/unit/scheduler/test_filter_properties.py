@@ -92,6 +92,7 @@ SPECS = [
 HINTS = [
     {}, {"different_host": ["a", "b"]}, {"different_host": "c"}, {"same_host": ["b", "c"]}, {"same_host": "a"},
     {"build_near_host_ip": "10.0.0.9", "cidr": "/24"}, {"build_near_host_ip": "10.0.0.9", "cidr": "/16"},
+    {"build_near_host_ip": "10.0.0.9"},
     *({"query": text} for text in QUERIES),
 ]  # fmt: skip
 GROUPS = [
