@@ -6,7 +6,7 @@ import logging
 
 from nova0.controller.assembly import Controller
 from nova0.controller.conductor import claims, leave, reports
-from nova0.controller.conductor.instance_view import instance_of, tunnel_addresses
+from nova0.controller.conductor.instance_view import instance_of
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.network import books as networks
 from nova0.mesh.errors import NotAllowed
@@ -52,7 +52,7 @@ class ConductorAgent(ConductorAPI):
 
     def networks_of(self) -> list[NetworkView]:
         host = self._host()
-        return self.store.read(lambda: networks.views_for(host, tunnel_addresses()))
+        return self.store.read(lambda: networks.views_for(host))
 
     def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
         host = self._host()

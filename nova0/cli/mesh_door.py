@@ -48,7 +48,7 @@ def _not_put_out(state_path: Path) -> None:
     """A machine that was put out starts no more: say why. Raises Failure."""
     from nova0.mesh import identity
     from nova0.mesh.errors import PutOut
-    from nova0.mesh.roster import refuse_if_out
+    from nova0.mesh.tombstones import refuse_if_out
 
     try:
         if identity.is_member(state_path / "mesh"):

@@ -22,9 +22,10 @@ from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_name, key_text
 from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import Roster, put_out_text
+from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.streams.links import Links
+from nova0.mesh.tombstones import put_out_text
 from nova0.native import offload
 
 LOG = logging.getLogger(__name__)

@@ -302,7 +302,7 @@ class Link(Generic[P]):
         self._state, self._cut = AsyncResult(), Event()
         socket = home.context.socket(zmq.DEALER)
         dial_curve(socket, home.pair, card.key)
-        large = len(home.roster.peers) > home.settings.links_kept
+        large = len(home.roster.peers) > home.settings.many
         beats_s = LARGE_BEATS_S if large else BEATS_S
         limit(socket, most_bytes=wire.MAX_FRAME_BYTES, handshake_s=home.settings.handshake_s, beats_s=beats_s)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)

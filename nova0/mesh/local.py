@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -20,6 +20,7 @@ from gevent.event import AsyncResult
 import nova0
 from nova0 import trace
 from nova0.mesh import offers as dispatch
+from nova0.mesh.base_bus import BaseBus
 from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.casting import MOST_CAST_BYTES
 from nova0.mesh.codec import MethodCodec, fits, wire_form
@@ -28,12 +29,11 @@ from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
 from nova0.mesh.streams.tickets import Ticket
-from nova0.mesh.stub import Stub, stub_class
+from nova0.mesh.stub import Stub
 from nova0.mesh.surface import Surface
 from nova0.mesh.wire import made_id
 
 LOG = logging.getLogger(__name__)
-S = TypeVar("S", bound=Surface)
 T = TypeVar("T")
 RECORDS = 10_000  # answers kept for at-most-once until they are acknowledged
 
@@ -81,7 +81,7 @@ class _Work:
             gevent.sleep(0.5)
 
 
-class LocalBus:
+class LocalBus(BaseBus):
     """See `mesh.bus.Bus` for what is promised."""
 
     def __init__(self, net: LocalNet, host: str, process: str, roles: tuple[str, ...]) -> None:
@@ -114,19 +114,6 @@ class LocalBus:
                 follower.stop()
             gevent.joinall(list(self._in_flight), timeout=5)
             self._end(Status.LEFT, "said goodbye")
-
-    def stub(
-        self,
-        surface: type[S],
-        host: str | None = None,
-        *,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        context: dict[str, Any] | None = None,
-        on_progress: Callable[[Any], None] | None = None,
-    ) -> S:
-        made = stub_class(surface)(self, surface.topic, host, request_id, timeout_s, context, on_progress)
-        return cast(S, made)
 
     def members(self) -> list[Member]:
         return [bus._member() for bus in self.net.buses.values() if bus.status is not Status.UNKNOWN]
@@ -177,29 +164,11 @@ class LocalBus:
             for waiting in self._waiting.get(request_id, ()):
                 waiting.set((False, wire_form(Cancelled(f"request {request_id} was taken back"))))
 
-    def cancelled(self) -> bool:
-        return bool(dispatch.running().taken_back)
-
-    def check_cancelled(self) -> None:
-        dispatch.running().check()
-
-    def time_left(self) -> float | None:
-        return dispatch.time_left()
-
-    def wait_cancelled(self, timeout_s: float) -> bool:
-        return dispatch.running().wait(timeout_s)
-
     def hosts_put_out(self) -> dict[str, tuple[str, float]]:
         return {}
 
     def store_doubt(self) -> str:
         return ""
-
-    def caller(self) -> Caller:
-        return dispatch.running().caller
-
-    def progress(self, value: Any) -> None:
-        dispatch.running().progress(value)
 
     def offer_stream(
         self, purpose: str, handler: Handler, *, peer: str | None = None, expires_s: float = 60.0, uses: int = 1

@@ -5,6 +5,7 @@ What a part decides is in its own file; here is only who hears what from whom. S
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import secrets
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 import zmq
@@ -23,18 +24,21 @@ from nova0.mesh import addresses, buffers, casting, identity, keys, machine, rek
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
-from nova0.mesh.bus import Caller, Member, Status
+from nova0.mesh.base_bus import BaseBus
+from nova0.mesh.bus import Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain, Tombstone, machine_of
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
 from nova0.mesh.counts import Counts
-from nova0.mesh.door import Door, bind, take_port
+from nova0.mesh.door import Door
 from nova0.mesh.errors import Incompatible, JoinRefused, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.gatekeeper import Gatekeeper
+from nova0.mesh.greeting import Greeting
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
+from nova0.mesh.listeners import Listeners
 from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.mesh_agent import MeshAgent
 from nova0.mesh.mesh_api import MeshAPI
@@ -43,36 +47,38 @@ from nova0.mesh.operators import Operators
 from nova0.mesh.orders import Orders
 from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
-from nova0.mesh.roster import COME_BACK, Roster, put_out_text, refuse_if_out
+from nova0.mesh.roster import Roster
 from nova0.mesh.rotation import Rotation
 from nova0.mesh.scraped import Scraped
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stalls import Stalls
-from nova0.mesh.stores import StoreClaim, Stores
+from nova0.mesh.stores import Stores
 from nova0.mesh.streams import links
 from nova0.mesh.streams.stream import Handler, Stream
 from nova0.mesh.streams.tickets import Ticket
-from nova0.mesh.stub import Stub, stub_class
+from nova0.mesh.stub import Stub
 from nova0.mesh.surface import Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
-from nova0.mesh.watching import MOST_INTRODUCED, Watching
+from nova0.mesh.tombstones import COME_BACK, put_out_text, refuse_if_out
+from nova0.mesh.watching import Watching
 from nova0.mesh.zap import RPC, ZapHandler, limit, serve_curve
 
 if TYPE_CHECKING:
     from nova0.mesh.discovery import Discovery
 
 LOG = logging.getLogger(__name__)
-S = TypeVar("S", bound=Surface)
+ZERO_COPY_RECV = 10  # of zmq_ctx_set, without a name in pyzmq. Off: small messages leave most of a buffer untouched
 T = TypeVar("T")
 
 
-class Node:
+class Node(BaseBus):
     """`Node(settings)`; `offer`, `start`, `stub` ...; `stop`. Raises JoinRefused on a machine that is in
     no cluster, Busy when a port is taken."""
 
     # made by `start`
     zap: ZapHandler
     door: Door
+    _listeners: Listeners
     journal: Journal
     streams: links.Links
     answering: Answering
@@ -80,6 +86,7 @@ class Node:
     calling: Calling
     watching: Watching
     evicting: Evicting
+    greeting: Greeting
 
     def __init__(self, settings: MeshSettings, *, tokens: TokenBook | None = None) -> None:
         self.settings, self.host, self.node = settings, settings.host, settings.node
@@ -104,11 +111,10 @@ class Node:
         self.gatekeeper = Gatekeeper(self)
         self.operators = Operators(self.identity, self.roster.tombstones, self.node)
         self.address = ""
-        self.conflict = ""  # why another controller refuses us, if one does
         self.out = ""  # why this machine was put out of the cluster, if it was
         self._serial = 0
         self._birth = secrets.randbits(48)
-        self._ports = [0, 0, 0, 0, 0]
+        self._ports = [0, 0, 0, 0, 0]  # as Listeners.ports, once they are bound
         self._member_heard: list[Callable[[Member, Status], None]] = []
         self._gap_heard: list[Callable[[str, str], None]] = []
         self._cast_heard: list[Callable[[str, str, str, bytes], None]] = []
@@ -152,6 +158,8 @@ class Node:
         self._context = zmq.Context(io_threads=2)  # zap.CALL_THREAD, zap.STREAM_THREAD
         self._open = True
         self._context.set(zmq.MAX_SOCKETS, 65_000)
+        with contextlib.suppress(zmq.ZMQError):  # an older libzmq lacks it
+            self._context.set(ZERO_COPY_RECV, 0)
         _raise_descriptors()
         self.address = addresses.own_address(self.settings)
         try:
@@ -229,19 +237,6 @@ class Node:
             gevent.get_hub().threadpool.apply(self._context.term)
         self._lock.close()
 
-    def stub(
-        self,
-        surface: type[S],
-        host: str | None = None,
-        *,
-        request_id: str | None = None,
-        timeout_s: float | None = None,
-        context: dict[str, Any] | None = None,
-        on_progress: Callable[[Any], None] | None = None,
-    ) -> S:
-        made = stub_class(surface)(self, surface.topic, host, request_id, timeout_s, context, on_progress)
-        return cast(S, made)
-
     def members(self) -> list[Member]:
         return [self._me(), *self.roster.members()]
 
@@ -260,18 +255,6 @@ class Node:
 
     def cancel(self, request_ids: list[str]) -> None:
         self.calling.cancel(request_ids)
-
-    def cancelled(self) -> bool:
-        return bool(dispatch.running().taken_back)
-
-    def check_cancelled(self) -> None:
-        dispatch.running().check()
-
-    def time_left(self) -> float | None:
-        return dispatch.time_left()
-
-    def wait_cancelled(self, timeout_s: float) -> bool:
-        return dispatch.running().wait(timeout_s)
 
     def hosts_put_out(self) -> dict[str, tuple[str, float]]:
         return self.roster.hosts_put_out()
@@ -303,12 +286,6 @@ class Node:
 
     def _unfollow(self, follower: Follower) -> None:
         self.followers[follower.topic].remove(follower)
-
-    def caller(self) -> Caller:
-        return dispatch.running().caller
-
-    def progress(self, value: Any) -> None:
-        dispatch.running().progress(value)
 
     def offer_stream(
         self, purpose: str, handler: Handler, *, peer: str | None = None, expires_s: float = 60.0, uses: int = 1
@@ -377,67 +354,15 @@ class Node:
         )  # fmt: skip
 
     def hello(self, met: bytes | None = None) -> wire.Hello:
-        """`met`: the peer asked to see our tombstones before it serves us."""
-        s = self.settings
-        return wire.Hello(
-            *s.speaks,
-            self.identity.cluster,
-            self.card(),
-            self.roster.tombs,
-            s.store_id,
-            s.commit_mark(),
-            self.stores.adoption if self.is_controller else None,
-            [] if met is None else self.roster.tombstones.stones(),
-            met or b"",
-            self.casting.sent(),
-        )
+        return self.greeting.hello(met)
 
     def greet(self, key: bytes, address: str, hello: wire.Hello) -> tuple[Peer, wire.Welcome | wire.Stones]:
-        """A known key greets at the RPC socket. Raises MeshError to refuse it. Stones in place of Welcome:
-        it must show its tombstones and see ours first."""
-        if hello.cluster != self.identity.cluster:
-            raise Incompatible(f"{self.node}: {hello.card.node} belongs to another cluster")
-        self._same_store(hello.card, hello.store_id)
-        peer = self.gatekeeper.met(key, address, hello.card)
-        self._agree(peer, (hello.lowest, hello.highest))
-        first = self.evicting.compare(peer, hello)
-        if self.out or not self.roster.admits(key):
-            raise PutOut(self.out or f"{hello.card.node} was put out of the cluster")
-        if first is not None:
-            return peer, first
-        self.roster.heard(peer, hello.card.boot)
-        if self.is_controller:  # what it casts comes to the ear, over a way it makes anew with each greeting
-            self.casting.greeted(peer, hello.marks)
-        doubt = self._look_at_store(peer, hello)
-        self.watching.greeted(peer)
-        s = self.settings
-        adoption = self.stores.adoption if self.is_controller else None
-        members = self.watching.introduction()
-        welcome = wire.Welcome(
-            peer.protocol, self.card(), self.roster.tombs, s.store_id, s.commit_mark(), members, adoption, doubt,
-            self.casting.sent(), self.identity.signers.age,
-        )  # fmt: skip
-        return peer, welcome
+        return self.greeting.greet(key, address, hello)
 
     def welcomed(self, peer: Peer, welcome: wire.Welcome) -> None:
-        """Our Hello was answered: the link is up."""
         if not self._running:
             raise Unreachable(f"{self.node}: stopping")
-        self._agree(peer, (welcome.protocol, welcome.protocol))
-        self._same_store(welcome.card, welcome.store_id)
-        assert peer.chain is not None
-        self.roster.prove(peer.chain, welcome.card, peer.card.key, peer.card.address)
-        self.roster.heard(peer, welcome.card.boot)
-        self._look_at_store(peer, welcome)
-        peer.doubt = welcome.doubt if self.is_controller else ""
-        if peer.watched:
-            self.casting.join(peer)
-            if not self.is_controller:
-                self.casting.greeted(peer, welcome.marks)
-        self.watching.told(peer, welcome.members, whole=len(welcome.members) != MOST_INTRODUCED)
-        self.watching.beat_soon()
-        if welcome.trust not in ((0, 0), self.identity.signers.age):
-            gevent.spawn(self.rotation.compare, peer)
+        self.greeting.welcomed(peer, welcome)
 
     def link(self, peer: Peer) -> Link[Peer]:
         if self.out:
@@ -466,11 +391,7 @@ class Node:
     def listen_anew(self) -> list[int]:
         """New ports at which the present key listens, beside the ones there are. Returns those before."""
         self.watching.look_again()  # other processes' cards may hold under this key that did not before
-        before = list(self._ports)
-        for index, socket in enumerate(self._sockets):
-            if socket is not None:
-                self._ports[index] = rekeying.listen_anew(socket, self.pair, self.settings.listen)
-        self._ports[3] = self.door.move(self.pair, self.settings.listen)
+        before = self._listeners.move(self.pair)
         self._ports_changed()
         self._touched()
         if self._discovery is not None:
@@ -478,23 +399,13 @@ class Node:
         return before
 
     def close_listeners(self, before: list[int]) -> None:
-        """Those for the key before, with their connections. A port that was asked for is taken again, now
-        for the present key; the one it had meanwhile stays open for those who came by it."""
-        s = self.settings
-        wanted = [s.rpc_port, s.pub_port, s.ear_port, 0, s.stream_port]
-        for index, socket in enumerate(self._sockets):
-            if socket is not None:
-                socket.unbind(rekeying.endpoint(s.listen, before[index]))
-        for index, socket in enumerate(self._sockets):
-            if socket is not None and wanted[index]:
-                self._ports[index] = take_port(socket, s.listen, wanted[index]) or self._ports[index]
+        """Those for the key before, with their connections."""
+        changed = self._listeners.close(before)
         self._touched()
-        if any(wanted):
+        if changed:
             self._ports_changed()
 
     def _ports_changed(self) -> None:
-        path = Path(self.settings.state_dir) / f"ports.{self.settings.process}"
-        keys.write_public(path, " ".join(map(str, self._ports)).encode())
         self._serial += 1
         self.watching.announce()
 
@@ -606,32 +517,6 @@ class Node:
         fits(body, f"cast {topic}.{method}", casting.MOST_CAST_BYTES)
         self.casting.cast(topic, method, body, request_id or "", trace.onward(context), plain)
 
-    def _agree(self, peer: Peer, theirs: tuple[int, int]) -> None:
-        """The protocol both speak. Raises Incompatible, which `nova0 agents` then shows."""
-        mine = self.settings.speaks
-        protocol = wire.common_protocol(mine, theirs)
-        if not protocol:
-            peer.detail = wire.apart(self.node, mine, peer.node, theirs)
-            raise Incompatible(peer.detail)
-        peer.protocol = protocol
-
-    def _look_at_store(self, peer: Peer, said: wire.Hello | wire.Welcome) -> str:
-        """A controller's greeting says which store is behind it. Returns what speaks against it."""
-        if not peer.is_controller:
-            return ""
-        return self.stores.greeted(
-            StoreClaim(peer.node, said.card.boot, said.store_id, said.commit_mark, said.adoption)
-        )
-
-    def _same_store(self, card: wire.Card, store_id: str) -> None:
-        mine = self.settings.store_id
-        if mine and store_id and mine != store_id:
-            self.conflict = (
-                f"{self.node} and {card.node} are controllers of one cluster with different stores ({mine[:8]} here, "
-                f"{store_id[:8]} there): stop one, point both at one database, or `nova0 adopt` the right store"
-            )
-            raise Incompatible(self.conflict)
-
     def _discover(self) -> None:
         from nova0.mesh.discovery import Discovery  # 60 ms of imports, only where mDNS is wanted
 
@@ -678,22 +563,12 @@ class Node:
         rpc.setsockopt(zmq.ROUTER_MANDATORY, 1)
         rpc.setsockopt(zmq.SNDHWM, s.queue)
         pub, ear = casting.sockets(self, ear=self.is_controller)
-        before = addresses.remembered_ports(state_dir, s.process)
         stream = self.context.socket(zmq.ROUTER)
         serve_curve(stream, self.pair, RPC)
         links.prepare(stream, s.handshake_s)
         stream.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        wanted = [s.rpc_port, s.pub_port, s.ear_port, s.door_port, s.stream_port]
-        sockets = [rpc, pub, ear, None, stream]
-        self._ports = [0, 0, 0, 0, 0]
-        for index, socket in enumerate(sockets):
-            if socket is not None:
-                self._ports[index] = _bind_again(socket, s.listen, wanted[index], before[index])
-        door_port = s.door_port or (before[3] if _free(s.listen, before[3]) else 0)
-        self.door = Door(self.context, self.pair, s.listen, door_port, self.gatekeeper, self.refusals, s.handshake_s)
-        self._opened.append(self.door)
-        self._ports[3] = self.door.port
-        keys.write_public(state_dir / f"ports.{s.process}", " ".join(map(str, self._ports)).encode())
+        self._listeners = Listeners(s, rpc, pub, ear, stream, self._open_door)
+        self._ports = self._listeners.ports
         self._rpc_gate = Gate(self.context, rpc, self.refusals, gone=lambda *which: self.answering.gone(*which))
         self._opened.append(self._rpc_gate)
         self.streams = links.Links(self, stream, self.refusals)
@@ -704,7 +579,13 @@ class Node:
         self.calling = Calling(self)
         self.watching = Watching(self)
         self.evicting = Evicting(self)
-        self._sockets = sockets
+        self.greeting = Greeting(self)
+
+    def _open_door(self, port: int) -> Door:
+        s = self.settings
+        self.door = Door(self.context, self.pair, s.listen, port, self.gatekeeper, self.refusals, s.handshake_s)
+        self._opened.append(self.door)
+        return self.door
 
 
 def _raise_descriptors() -> None:
@@ -712,28 +593,6 @@ def _raise_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _bind_again(socket: zmq.Socket[bytes], listen: str, wanted: int, before: int) -> int:
-    """The port asked for, or the one of the last start, or any."""
-    if wanted:
-        return bind(socket, listen, wanted, "the mesh")
-    return bind(socket, listen, before if _free(listen, before) else 0, "the mesh")
-
-
-def _free(listen: str, port: int) -> bool:
-    import socket as sockets
-
-    if not port:
-        return False
-    family = sockets.AF_INET6 if ":" in listen else sockets.AF_INET
-    with sockets.socket(family, sockets.SOCK_STREAM) as probe:
-        probe.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listen, port))
-        except OSError:
-            return False
-    return True
 
 
 def _shielded(heard: Callable[..., None], *args: Any) -> None:

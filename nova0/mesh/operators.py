@@ -26,7 +26,7 @@ from nova0.mesh import keys, wire
 from nova0.mesh.bus import Caller
 from nova0.mesh.certificate import FORMAT, Certificate, Signed, check, issue, sign, verify_kind
 from nova0.mesh.codec import encode
-from nova0.mesh.errors import JoinRefused, NotAllowed
+from nova0.mesh.errors import BadArguments, JoinRefused, NotAllowed
 from nova0.mesh.identity import Identity
 from nova0.mesh.surface import Role
 from nova0.mesh.tombstones import Tombstones
@@ -120,7 +120,10 @@ def load(path: Path) -> OperatorKey:
 def renewed(client: LocalClient, held: OperatorKey) -> OperatorKey:
     """With the certificate that a controller made anew since, where there is one. Raises JoinRefused where none
     for this key counts any more."""
-    signed = msgspec.msgpack.decode(client.operator(msgspec.msgpack.encode(held.certificate)), type=Signed)
+    try:
+        signed = msgspec.msgpack.decode(client.operator(msgspec.msgpack.encode(held.certificate)), type=Signed)
+    except BadArguments:  # the node here is of an earlier nova0, not started anew since the upgrade
+        return held
     return held if signed == held.certificate else msgspec.structs.replace(held, certificate=signed)
 
 

@@ -15,13 +15,11 @@ from typing import Any, Protocol
 
 import gevent
 import msgspec
-import zmq
 
 from nova0.mesh import identity, keys
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
 from nova0.mesh.certificate import Certificate, Chain, Signed, issue
-from nova0.mesh.door import bracket
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.identity import Identity
@@ -283,15 +281,3 @@ class Rekeying:
         node.roster.prove(chain, card, card.key, peer.card.address)
         if peer.link is not None and certificate.key != before.key:
             peer.link.renew()
-
-
-def endpoint(listen: str, port: int) -> str:
-    return f"tcp://{bracket(listen)}:{port}"
-
-
-def listen_anew(socket: zmq.Socket[bytes], pair: keys.CurvePair, listen: str) -> int:
-    """Further connections to a new port must be for `pair`; those that are there stay. Returns the port."""
-    socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret_text)
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public_text)
-    socket.bind(f"tcp://{bracket(listen)}:*")
-    return int(socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0").rpartition(":")[2])  # type: ignore[union-attr]

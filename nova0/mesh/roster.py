@@ -14,12 +14,12 @@ import msgspec
 
 from nova0.mesh import keys
 from nova0.mesh.bus import Member, Status
-from nova0.mesh.certificate import Certificate, Chain, Tombstone, has_topic, machine_of
+from nova0.mesh.certificate import Certificate, Chain, has_topic, machine_of
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.flapping import Flaps
 from nova0.mesh.identity import Identity
 from nova0.mesh.peer import Peer, member_of
-from nova0.mesh.tombstones import Tombstones
+from nova0.mesh.tombstones import Tombstones, put_out_text
 from nova0.mesh.wire import BROKEN, Card, Seen, Tombs
 
 LOG = logging.getLogger(__name__)
@@ -28,8 +28,7 @@ MAX_HINTS = 256  # unproven nodes kept at once
 MAX_QUARANTINED = 256  # keys
 LATE_S = 5.0  # beats of a start before the present one may still come in for so long
 MAX_GONE = 256  # put-out nodes still shown
-COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
-GONE_S = 7 * 86400  # and for so long after a restart
+GONE_S = 7 * 86400  # shown so long after it, when this node starts again
 
 
 class Roster:
@@ -430,13 +429,6 @@ class Roster:
             heard(peer)
 
 
-def refuse_if_out(identity: Identity) -> None:
-    """Raises PutOut, with the remedy, where this machine itself was put out of its cluster."""
-    tombstone = Tombstones(identity).of(identity.chain)
-    if tombstone is not None:
-        raise PutOut(f"{put_out_text(tombstone)}. {COME_BACK}")
-
-
 def _twin(card: Card, peer: Peer) -> str:
     """Why this card shows that two machines use one key; "": it does not."""
     if card.boot < peer.boot:
@@ -449,12 +441,6 @@ def _twin(card: Card, peer: Peer) -> str:
         f"{card.node}: {found}: a copy of this machine runs (a clone, a restored disk). Stop the copy and "
         "empty it; or, to keep this one, `nova0 node rekey`"
     )
-
-
-def put_out_text(tombstone: Tombstone) -> str:
-    """For people: who was put out, by whom and why."""
-    why = f": {tombstone.reason}" if tombstone.reason else ""
-    return f"{tombstone.name} was put out of the cluster by {tombstone.by}{why}"
 
 
 def _is_name(node: str) -> bool:

@@ -38,7 +38,8 @@ class MeshSettings:
     reconnect_s: tuple[float, float] = (0.02, 3.0)  # first and longest pause between two dials, randomised
     handshake_s: float = 2.0
     ring: int = 2  # neighbours on each side that a host keeps links with
-    links_kept: int = 128  # a controller with more peers than this dials hosts only when it has to ask them
+    links_kept: int = 16  # a controller with more peers than this dials hosts only when it has to ask them
+    many: int = 128  # with more, links have no heartbeats of ZMTP, and a restarted controller waits before it speaks
     stall_ms: int = 100  # a loop held longer is logged with the stack that held it; 0: not
     goodbye_s: float = 5.0  # running methods may take this long at `stop`
 

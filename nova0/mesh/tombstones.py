@@ -29,7 +29,7 @@ from nova0.mesh.certificate import (
     sign,
     tombstone_of,
 )
-from nova0.mesh.errors import Busy, JoinRefused
+from nova0.mesh.errors import Busy, JoinRefused, PutOut
 from nova0.mesh.identity import Identity
 from nova0.mesh.wire import BROKEN, Tombs
 from nova0.native import offload
@@ -38,6 +38,7 @@ LOG = logging.getLogger(__name__)
 MOST = 4096  # tombstones kept; more are refused, and `nova0 evict` says so
 MOST_BAD = 4  # that do not hold in one message; the rest of it is not looked at
 MOST_BYTES = 2 * MAX_SIGNED_BYTES + 200
+COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
 
 _read = msgspec.msgpack.Decoder(Stone).decode
 
@@ -215,6 +216,19 @@ def put_out(
         FORMAT, cluster, key, node_id, serial, name, reason[:200], by, time.time(), keys.public_of(signer)
     )
     return msgspec.msgpack.encode(Stone(sign(signer, "tombstone", tombstone), operator))
+
+
+def put_out_text(tombstone: Tombstone) -> str:
+    """For people: who was put out, by whom and why."""
+    why = f": {tombstone.reason}" if tombstone.reason else ""
+    return f"{tombstone.name} was put out of the cluster by {tombstone.by}{why}"
+
+
+def refuse_if_out(identity: Identity) -> None:
+    """Raises PutOut, with the remedy, where this machine itself was put out of its cluster."""
+    tombstone = Tombstones(identity).of(identity.chain)
+    if tombstone is not None:
+        raise PutOut(f"{put_out_text(tombstone)}. {COME_BACK}")
 
 
 def as_rows(tombstones: Iterable[Tombstone]) -> list[dict[str, object]]:

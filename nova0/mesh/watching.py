@@ -21,7 +21,7 @@ import gevent
 import msgspec
 import zmq
 
-from nova0.mesh import addresses, keys, wire
+from nova0.mesh import addresses, buffers, keys, wire
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
 from nova0.mesh.calling import Calling
@@ -41,6 +41,7 @@ from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import Stores
 from nova0.mesh.surface import Role
+from nova0.mesh.zap import ZapHandler
 from nova0.native import offload
 
 LOG = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Home(Protocol):
     evicting: Evicting
     rekeying: Rekeying
     door: Door
+    zap: ZapHandler
 
     @property
     def context(self) -> zmq.Context: ...
@@ -112,7 +114,7 @@ class Watching:
         self._cards: dict[Path, int] = {}
         self._loops: list[gevent.Greenlet] = []
         self._save_from = 0  # tick of the chores; later after the disk refused
-        self._beat_wanted = self._large = False
+        self._beat_wanted = self._frugal = False
         self._pulls: dict[str, float] = {}  # controller -> how much longer this node waits than others
         self._theirs: dict[str, bytes] = {}  # controller -> digest over its claims here, until they change
         self._remembered: dict[str, tuple[int, int]] | None = None  # until a controller of many has settled
@@ -125,7 +127,12 @@ class Watching:
 
     @property
     def _many(self) -> bool:
-        """A controller of so many that it keeps no links of its own to all of them."""
+        """A controller of so many that it hears them in turns, and waits for them after a restart."""
+        return self._node.is_controller and len(self._node.roster.peers) > self._node.settings.many
+
+    @property
+    def _too_many_links(self) -> bool:
+        """A controller that keeps no links of its own to all: each costs it 90 KiB and four descriptors."""
         return self._node.is_controller and len(self._node.roster.peers) > self._node.settings.links_kept
 
     def start(self) -> None:
@@ -190,8 +197,8 @@ class Watching:
         due = time.monotonic()
         while True:
             self.beat()
-            self._large = self._many
-            self._node.casting.rest(REST_S if self._large else 0.0)
+            self._frugal = self._too_many_links
+            self._node.casting.rest(REST_S if self._many else 0.0)
             due = max(due + pause, time.monotonic())
             gevent.sleep(due - time.monotonic())
 
@@ -273,11 +280,14 @@ class Watching:
         """A proven member says who there is. Cards are hints; of a status only a controller's word counts,
         and only where this node does not hear the peer itself."""
         node = self._node
+        claims: dict[str, wire.Seen] = {}  # of a host: not kept, nothing is compared with them
+        if by.is_controller:
+            claims = self._claims.setdefault(by.node, claims)
+            self._theirs.pop(by.node, None)
         if whole:
-            self._claims[by.node] = {}
-        self._theirs.pop(by.node, None)
+            claims.clear()
         for seen in members[: wire.MAX_MEMBERS]:
-            self._claims.setdefault(by.node, {})[seen.card.node] = seen
+            claims[seen.card.node] = seen
             if seen.quarantine and by.is_controller and node.roster.admits(seen.card.key):
                 node.roster.quarantine(seen.card.key, seen.quarantine)
             card = seen.card
@@ -400,7 +410,7 @@ class Watching:
     # whom it listens to
 
     def _learned(self, peer: Peer) -> None:
-        self._large = self._many
+        self._frugal = self._too_many_links
         self._news.add(peer.node)
         self._stale = True
         if peer.is_controller:
@@ -415,7 +425,7 @@ class Watching:
 
     def _keeps(self, peer: Peer) -> bool:
         """Is a link to this one kept up though nobody calls?"""
-        return peer.watched and (not self._large or peer.is_controller or peer.card.host == self._node.host)
+        return peer.watched and (not self._frugal or peer.is_controller or peer.card.host == self._node.host)
 
     def _reach(self, peer: Peer) -> None:
         if self._keeps(peer):
@@ -464,9 +474,11 @@ class Watching:
                 self._node.roster.calm_down()
                 self._siblings()
                 self._rest_idle()
-                if self._many and self._remembered is None:
+                if self._frugal and self._remembered is None:
                     self._look_for_lost()
                 self._node.door.sweep()
+                if self._node.zap.sweep():
+                    offload(buffers.give_back)
                 self._node.evicting.save()
                 if self._node.roster.dirty and ticks >= self._save_from:
                     self._save(ticks)

@@ -18,6 +18,9 @@ from nova0.mesh.refusals import Refusals
 RPC, DOOR = b"nova0.rpc", b"nova0.door"
 CALL_THREAD, STREAM_THREAD = 1, 2  # bits of ZMQ_AFFINITY: the bytes of streams are encrypted beside calls
 DOOR_BURST, DOOR_PER_S = 100.0, 40.0  # handshakes at the door from one address
+ADDRESS = "inproc://zeromq.zap.01"  # where libzmq asks
+LEFT_BEHIND = 8  # answers after which the handler's socket is replaced
+ANSWERS_S = 1.0  # the one before still answers who found it a moment earlier
 
 
 class ZapHandler:
@@ -26,15 +29,46 @@ class ZapHandler:
     def __init__(self, context: zmq.Context, admits: Callable[[bytes], bool], refusals: Refusals) -> None:
         self._admits, self._refusals = admits, refusals
         self._budget: dict[str, tuple[float, float]] = {}  # address -> (handshakes left, when)
+        self._context = context
         socket = context.socket(zmq.ROUTER)
-        socket.bind("inproc://zeromq.zap.01")
-        self._parts: list[bytes] = []
+        socket.bind(ADDRESS)
         self._driven = _ZapDriven(socket, self._answer)
+        self._before: _ZapDriven | None = None
+        self._answered = 0  # by the present socket
+        self._renewed_at = 0.0
+        self._closed = False  # one before, whose memory was not given back yet
 
     def close(self) -> None:
         self._driven.close()
+        if self._before is not None:
+            self._before.close()
+
+    def sweep(self) -> bool:
+        """Call now and then. True when many connections have come and their memory lies free.
+
+        libzmq keeps the pipe over which a connection asked for as long as both ends live, 33 KiB for each
+        connection, so the socket that is asked is replaced. Who asks just between the two lines is turned away
+        and dials again."""
+        now = time.monotonic()
+        if self._driven.closed:
+            return False
+        if self._before is not None and now - self._renewed_at >= ANSWERS_S:
+            self._before.close()
+            self._before, self._closed = None, True
+        elif self._before is None and self._answered >= LEFT_BEHIND:
+            socket = self._context.socket(zmq.ROUTER)
+            self._driven.socket.unbind(ADDRESS)
+            socket.bind(ADDRESS)
+            self._driven.touched()
+            self._before, self._driven = self._driven, _ZapDriven(socket, self._answer)
+            self._answered, self._renewed_at = 0, now
+        elif self._before is None and self._closed:  # a while ago: libzmq's threads have freed it
+            self._closed = False
+            return True
+        return False
 
     def _answer(self, parts: list[bytes]) -> list[bytes]:
+        self._answered += 1
         route, _, version, request_id, domain, address, _, mechanism, *credentials = parts
         where = plain_address(address.decode(errors="replace"))
         status, text, user = self._judge(version, domain, where, mechanism, credentials)

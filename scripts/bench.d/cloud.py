@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from specification import measured, read_block, write_block
 
 ROOT = Path(__file__).resolve().parents[2]
 NOVA0 = Path(sys.executable).parent / "nova0"
@@ -230,24 +231,17 @@ def real() -> dict[str, str]:
 
 
 def write(figures: dict[str, str]) -> None:
-    path = ROOT / "SPECIFICATION.md"
-    lines = path.read_text().splitlines()
+    lines = [line for line in read_block("bench").splitlines() if line.startswith("|")]
     for at, line in enumerate(lines):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 3 and cells[0] in figures:
             lines[at] = f"| {cells[0]} | {cells[1]} | {figures[cells[0]]} |"
             print(lines[at])
-    text = "\n".join(lines) + "\n"
-    machine = (
-        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, "
-    )
-    machine += f"Python {sys.version.split()[0]}, guests emulated."
-    text = re.sub(r"(?m)^Measured \d{4}-.*\n", "", text)
-    path.write_text(text.replace("<!-- bench: end -->", f"{machine}\n<!-- bench: end -->"))
+    write_block("bench", "\n".join([*lines, "", f"{measured()}, guests emulated."]))
 
 
 if __name__ == "__main__":
-    measured = fake()
+    found = fake()
     if os.geteuid() == 0 and shutil.which("virsh"):
-        measured |= real()
-    write(measured)
+        found |= real()
+    write(found)

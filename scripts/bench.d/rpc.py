@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import zmq
+from specification import measured, write_block
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = Path(__file__).with_name("rpc_peers")
@@ -320,12 +321,12 @@ class Bench:
         if peer.broker:
             measured += self._of_broker(peer)
         self._held(peer, place, 0, 1)  # what comes with the first client, such as imports, is not the clients'
-        before = sum(map(pss_kib, measured))
+        before = sum(map(own_kib, measured))
         clients = self.options.clients
         self._held(peer, place, 1, clients // 2)
         self._held(peer, place, 1 + clients // 2, clients - clients // 2)
-        time.sleep(1)
-        self._found(peer, "memory.kib", (sum(map(pss_kib, measured)) - before) / clients)
+        time.sleep(5)  # what is given back within seconds is not held
+        self._found(peer, "memory.kib", (sum(map(own_kib, measured)) - before) / clients)
 
     def _of_broker(self, peer: Peer) -> list[int]:
         broker = self.brokers[peer.broker].process.pid
@@ -482,12 +483,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def pss_kib(pid: int) -> int:
+def own_kib(pid: int) -> int:
+    """Memory that no file is behind. Its share of programs and libraries falls with each client that is started."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    match = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    match = re.search(r"^Pss_Anon:\s+(\d+) kB", text, re.MULTILINE)
     return int(match.group(1)) if match else 0
 
 
@@ -522,20 +524,11 @@ def prepare(peers: list[Peer]) -> list[Peer]:
 
 
 def write(bench: Bench) -> None:
-    """Into SPECIFICATION.md, between its markers."""
-    machine = (
-        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, "
-        f"Python {sys.version.split()[0]}, libzmq {zmq.zmq_version()}: medians of {bench.options.runs} "
-        "alternating rounds."
-    )
+    """Into SPECIFICATION.md."""
+    machine = f"{measured(f'libzmq {zmq.zmq_version()}')}: medians of {bench.options.runs} alternating rounds."
     troubles = [f"- {who}: {what}" for who, what in bench.troubles.items()]
-    body = "\n".join([machine, "", *bench.verdict_lines(), "", *bench.table(), *([""] if troubles else []), *troubles])
-    path = ROOT / "SPECIFICATION.md"
-    pattern = re.compile(r"(<!-- bench rpc: begin -->\n).*?(<!-- bench rpc: end -->)", re.DOTALL)
-    text, found = pattern.subn(lambda match: f"{match[1]}{body}\n{match[2]}", path.read_text())
-    if not found:
-        raise SystemExit(f"bench: {path} has no markers <!-- bench rpc: begin --> and end")
-    path.write_text(text)
+    body = [machine, "", *bench.verdict_lines(), "", *bench.table(), *([""] if troubles else []), *troubles]
+    write_block("bench rpc", "\n".join(body))
 
 
 def options_of(words: list[str]) -> argparse.Namespace:

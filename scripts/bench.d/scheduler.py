@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from specification import measured, write_block
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("scheduler_peers") / "nova_classes.py"
@@ -134,7 +135,7 @@ def main() -> None:
     text = shown(table, sizes)
     print(text)
     if theirs and sizes == list(SIZES):
-        write(text)
+        write_block("bench scheduler", f"{measured()}.\n\n{text}")
 
 
 def row(hosts: int, mine: dict[str, list[float]], others: dict[str, list[float]]) -> dict[str, Any]:
@@ -175,13 +176,6 @@ def shown(table: list[dict[str, Any]], sizes: list[int]) -> str:
         lines[-1] += f"Ten times the hosts take {grown:.1f} times as long. "
         lines[-1] += f"{IN_A_ROW:,} requests in a row, each consumed: {by[10_000]['in_a_row_s']:.2f} s at 10,000 hosts."
     return "\n".join(line.rstrip() for line in lines)
-
-
-def write(text: str) -> None:
-    path = ROOT / "SPECIFICATION.md"
-    old = path.read_text()
-    begin, end = "<!-- bench scheduler: begin -->", "<!-- bench scheduler: end -->"
-    path.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{text}\n{end}", old, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -219,6 +219,29 @@ def test_a_key_nobody_certified_reaches_no_socket_but_the_door(lab, caplog, kind
     socket.close(0)
 
 
+@pytest.mark.slow
+@pytest.mark.design("B16")
+def test_the_socket_asked_for_keys_is_replaced_and_neither_friend_nor_stranger_notices(lab, caplog):
+    asked = lab.main.zap._driven.socket
+    hosts = [lab.bus(f"lab{number}") for number in (1, 2, 3)]
+    for host in hosts:
+        host.start()
+        assert host.stub(PaintAPI, "lab0").add(1) == 11
+    until(lambda: asked.closed, 20, "the one that was asked for all of these is gone")
+    for host in hosts:
+        assert host.stub(PaintAPI, "lab0").add(1) == 11
+        assert host.counts.links_cut == 0
+    late = lab.bus("lab4")
+    late.start()
+    assert late.stub(PaintAPI, "lab0").add(1) == 11
+    before = len(refusals(caplog))
+    socket = lab.context.socket(zmq.DEALER)
+    dial_curve(socket, stranger(), lab.main.card().key)
+    socket.connect(f"tcp://127.0.0.1:{lab.main.card().rpc_port}")
+    until(lambda: len(refusals(caplog)) > before, 10, "a stranger is refused")
+    socket.close(0)
+
+
 def test_a_dead_zap_handler_lets_nobody_in(lab):
     lab.main.zap.close()
     with knock(lab, stranger()) as door, pytest.raises(Unreachable):
@@ -276,8 +299,8 @@ def test_two_controllers_with_one_cluster_and_two_stores_refuse_each_other(tmp_p
     caplog.set_level(logging.INFO)
     two.start()
     try:
-        until(lambda: one.conflict or two.conflict, 5, "they notice")
-        said = one.conflict or two.conflict
+        until(lambda: one.greeting.conflict or two.greeting.conflict, 5, "they notice")
+        said = one.greeting.conflict or two.greeting.conflict
         assert "different stores" in said and "nova0 adopt" in said
         with pytest.raises((Unreachable, Incompatible)):
             two.stub(PaintAPI, "lab0", timeout_s=1).where()

@@ -71,6 +71,7 @@ def test_a_held_loop_is_told_from_a_dead_process(lab):
     until(lambda: status(lab.main, "lab1/host") == Status.UP, 5, "up again by itself")
 
 
+@pytest.mark.design("L11")
 def test_a_clean_end_says_goodbye_at_once(lab):
     lab1 = lab.process(lab.member("lab1")).ready()
     until(lambda: status(lab.main, "lab1/host") == Status.UP, 3)
@@ -155,6 +156,7 @@ def test_long_work_outlives_the_silence_a_caller_tolerates(lab):
     assert decode(body) == "done"
 
 
+@pytest.mark.design("D7")
 def test_everything_restarts_and_finds_itself_from_memory(tmp_path):
     """No mDNS, no seeds, ephemeral ports: what each remembers is enough."""
     cluster = Cluster(tmp_path)

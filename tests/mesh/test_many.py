@@ -18,7 +18,7 @@ from nova0.mesh.keys import key_text
 
 @pytest.fixture
 def lab(tmp_path):
-    """A controller that takes any number of peers for many."""
+    """A controller that keeps links to no host of its own accord."""
     cluster = Cluster(tmp_path)
     cluster.main = cluster.bus("lab0", "controller", ("controller",), links_kept=0)
     cluster.main.start()
@@ -50,6 +50,7 @@ def test_a_controller_of_many_dials_a_host_only_to_ask_it(lab):
     assert links(lab.main) == []
     assert lab.main.stub(PaintAPI, "lab2").where() == "lab2"
     assert links(lab.main) == ["lab2/host"]
+    assert lab.main.watching._claims == {}, "what hosts say of others is compared with nothing, and not kept"
 
 
 @pytest.mark.design("L6")
@@ -107,7 +108,7 @@ def test_a_held_loop_and_a_stopped_process_are_told_from_one_that_ended(lab):
 def test_a_restarted_controller_of_many_waits_for_those_it_knows_before_it_speaks_of_them(tmp_path):
     lab = Cluster(tmp_path)
     try:
-        main = lab.bus("lab0", "controller", ("controller",), links_kept=0)
+        main = lab.bus("lab0", "controller", ("controller",), links_kept=0, many=0)
         main.start()
         hosts = [lab.bus(f"lab{n}") for n in (1, 2, 3)]
         for host in hosts:

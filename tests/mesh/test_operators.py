@@ -20,6 +20,7 @@ from nova0.mesh.codec import encode
 from nova0.mesh.door import AskHello, Knock
 from nova0.mesh.errors import JoinRefused, NotAllowed, Unreachable
 from nova0.mesh.local_client import connect
+from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.rotation import Rotation
 from nova0.mesh.surface import OPERATOR, call
 
@@ -275,6 +276,17 @@ def test_an_operator_gets_a_certificate_of_the_new_signer_before_the_old_is_drop
     assert operators.call(lab.client, fresh, "gate@lab1", "open", {"width": 1})["operator"] == "ann"
     with pytest.raises(JoinRefused, match="nova0 operator renew"):
         operators.renewed(lab.client, lab.ann)
+
+
+def test_an_operator_may_act_by_way_of_a_node_that_knows_of_no_renewal(lab, monkeypatch):
+    real = LocalSocket._answer
+
+    def earlier(self, question, uid, pid):
+        return real(self, question | {"op": "unheard-of"} if question["op"] == "operator" else question, uid, pid)
+
+    monkeypatch.setattr(LocalSocket, "_answer", earlier)
+    assert operators.renewed(lab.client, lab.ann) == lab.ann
+    assert operators.call(lab.client, lab.ann, "gate@lab1", "open", {"width": 1})["operator"] == "ann"
 
 
 @pytest.mark.design("A8")

@@ -4,8 +4,10 @@ promised twice however many conductors ask at once. All functions run inside a t
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import msgspec
+from peewee import JOIN, fn
 
 from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
 from nova0.controller.scheduler.host_view import Taken
@@ -21,7 +23,7 @@ def claim(uuid: str, host: str, taken: Taken, limits: dict[str, float]) -> None:
     """Take vCPUs, MiB, GiB and custom resources on `host` within `limits` ({"vcpus", "memory_mb", "disk_gb"},
     ratios and reservations already applied). Asked again for the same server and host: nothing more is
     taken. Raises ClaimLost."""
-    held = ClaimRow.get_or_none(ClaimRow.instance_uuid == uuid)
+    held = ClaimRow.one("instance_uuid", uuid)
     if held is not None:
         if held.host == host:
             return
@@ -59,7 +61,7 @@ def claim(uuid: str, host: str, taken: Taken, limits: dict[str, float]) -> None:
 def _with_resources(host: str, wanted: dict[str, int]) -> dict[str, dict[str, int]]:
     """The host's used custom resources with these added. Raises ClaimLost. Read and written in the same
     transaction, of which there is one at a time."""
-    row = HostRow.get_or_none(HostRow.host == host)
+    row = HostRow.one("host", host)
     if row is None:
         raise ClaimLost(host)
     there = msgspec.convert(row.state, HostState).resources
@@ -86,7 +88,7 @@ def hold_to_group(request: Request, host: str) -> None:
 
 def free(uuid: str) -> None:
     """Give back what the server holds, wherever; nothing held: fine."""
-    held = ClaimRow.get_or_none(ClaimRow.instance_uuid == uuid)
+    held = ClaimRow.one("instance_uuid", uuid)
     if held is None:
         return
     more = {}
@@ -106,24 +108,29 @@ def free(uuid: str) -> None:
 
 def audit() -> list[str]:
     """Make every host's sums equal to its claims, and drop claims of servers that are gone.
-    Returns a line for each correction; none is expected."""
+    Returns a line for each correction; none is expected. The store does the adding up: there may be ten thousand
+    hosts, and nobody else is served meanwhile."""
     corrected = []
-    for held in list(ClaimRow.select()):
-        row = InstanceRow.one("uuid", held.instance_uuid)
-        if row is None or (row.deleted_at is not None and row.host is None):
-            corrected.append(f"{held.host}: a claim of {held.instance_uuid}, which is gone, was freed")
-            free(held.instance_uuid)
-    for host in HostRow.select():
-        claims = list(ClaimRow.select().where(ClaimRow.host == host.host))
-        sums = {
-            "vcpus_used": sum(c.vcpus for c in claims),
-            "memory_mb_used": sum(c.memory_mb for c in claims),
-            "disk_gb_used": sum(c.disk_gb for c in claims),
-            "servers": len(claims),
-            "resources_used": dict(sum((Counter(c.resources or {}) for c in claims), Counter())),
-        }
-        wrong = {name: value for name, value in sums.items() if getattr(host, name) != value}
-        if wrong:
-            corrected.append(f"{host.host}: used values corrected to {wrong}")
-            HostRow.update(**wrong).where(HostRow.id == host.id).execute()
+    of_server = InstanceRow.uuid == ClaimRow.instance_uuid
+    ended = InstanceRow.deleted_at.is_null(False) & InstanceRow.host.is_null()
+    claims: Any = ClaimRow.select(ClaimRow.host, ClaimRow.instance_uuid)
+    gone = claims.join(InstanceRow, JOIN.LEFT_OUTER, on=of_server).where(InstanceRow.id.is_null() | ended)
+    for host, uuid in list(gone.tuples()):
+        corrected.append(f"{host}: a claim of {uuid}, which is gone, was freed")
+        free(uuid)
+    taken = (ClaimRow.vcpus, ClaimRow.memory_mb, ClaimRow.disk_gb)
+    summed: Any = ClaimRow.select(ClaimRow.host, *map(fn.SUM, taken), fn.COUNT(ClaimRow.id)).group_by(ClaimRow.host)
+    sums = {host: numbers for host, *numbers in summed.tuples()}
+    resources: dict[str, Counter[str]] = {}
+    some: Any = ClaimRow.select(ClaimRow.host, ClaimRow.resources).where(ClaimRow.resources != {})
+    for host, held in some.tuples():
+        resources.setdefault(host, Counter()).update(held or {})
+    names = ("vcpus_used", "memory_mb_used", "disk_gb_used", "servers", "resources_used")
+    rows: Any = HostRow.select(HostRow.id, HostRow.host, *(getattr(HostRow, name) for name in names))
+    for id, host, *used in list(rows.tuples()):
+        right = [*sums.get(host, [0, 0, 0, 0]), dict(resources.get(host, {}))]
+        if used != right:
+            wrong = {name: value for name, value, old in zip(names, right, used, strict=True) if value != old}
+            corrected.append(f"{host}: used values corrected to {wrong}")
+            HostRow.update(**wrong).where(HostRow.id == id).execute()
     return corrected

@@ -260,11 +260,8 @@ class Engine:
         row = operation.row
 
         def closure() -> None:
-            written = (
-                OperationRow.update(data=operation.data, lease_until=now() + LEASE_S, **columns)
-                .where(OperationRow.uuid == row.uuid, OperationRow.fence == row.fence, OperationRow.state == "running")
-                .execute()
-            )
+            ours = {"uuid": row.uuid, "fence": row.fence, "state": "running"}
+            written = OperationRow.change(ours, **{"data": operation.data, "lease_until": now() + LEASE_S, **columns})
             if written != 1:
                 raise FenceLost
             also()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from nova0.controller.db.compute_tables import HostRow, InstanceRow
+from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.network import books as networks
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
@@ -44,17 +44,11 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
     )
 
 
-def tunnel_addresses() -> dict[str, str]:
-    """host -> address its VXLAN endpoint listens on, for every host that ever reported one."""
-    return {row.host: row.state.get("tunnel_address") or "" for row in HostRow.select()}
-
-
 def plan(row: InstanceRow, host: str, cluster_id: str) -> tuple[Instance, list[NetworkView]]:
     """The server and the views of its networks as `host` must carry them, its own ports included. Its ports
     are taken from the views: their rules, which may name hundreds of addresses, are compiled once."""
-    addresses = tunnel_addresses()
     rows = networks.rows_of(row.uuid)
-    views = [networks.view(network_id, host, addresses) for network_id in dict.fromkeys(r.network_id for r in rows)]
+    views = [networks.view(network_id, host) for network_id in dict.fromkeys(r.network_id for r in rows)]
     order = {r.id: place for place, r in enumerate(rows)}
     ports = sorted((p for v in views for p in v.ports if p.id in order), key=lambda port: order[port.id])
     return instance_of(row, cluster_id, tuple(ports)), views

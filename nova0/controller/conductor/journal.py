@@ -72,25 +72,20 @@ def record_action(name: str, instance_uuid: str, context: RequestContext, *, fin
 
 def event_started(action_id: int, event: str, host: str | None = None) -> None:
     """A step of the action begins: shown by `openstack server event show`."""
-    ActionEventRow.insert(action_id=action_id, event=event, host=host).execute()
+    ActionEventRow.create(action_id=action_id, event=event, host=host)
 
 
 def event_finished(action_id: int, event: str, error: str | None = None, since: float = 0.0) -> None:
     """The event of that name that is under way ends, well or with an error text; an operation's first one
     is written here only, begun at `since`."""
     end = {"finish_time": now(), "result": "Error" if error else "Success", "details": error}
-    under_way = ActionEventRow.update(**end).where(
-        ActionEventRow.action_id == action_id,
-        ActionEventRow.event == event,
-        ActionEventRow.finish_time.is_null(),
-    )
-    if not under_way.execute():
-        ActionEventRow.insert(action_id=action_id, event=event, start_time=since or now(), **end).execute()
+    under_way = {"action_id": action_id, "event": event, "finish_time": None}
+    if not ActionEventRow.change(under_way, **end):
+        ActionEventRow.create(action_id=action_id, event=event, start_time=since or now(), **end)
 
 
 def action_finished(action_id: int, error: str | None = None) -> None:
     """The action ends; a failed one shows the field's message "Error"."""
     moment = now()
-    ActionRow.update(finish_time=moment, updated_at=moment, message="Error" if error else None).where(
-        ActionRow.id == action_id
-    ).execute()
+    message = "Error" if error else None
+    ActionRow.change({"id": action_id}, finish_time=moment, updated_at=moment, message=message)

@@ -234,7 +234,7 @@ def set_instance(uuid: str, **columns: Any) -> None:
     """In a transaction: change some columns of a server."""
 
     columns.setdefault("updated_at", now())
-    InstanceRow.update(**columns).where(InstanceRow.uuid == uuid).execute()
+    InstanceRow.change({"uuid": uuid}, **columns)
 
 
 def finish_action(operation: Operation, error: str | None = None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, Self
+from functools import cache
+from typing import Any, Self, cast
 
 import msgspec
 import peewee
@@ -28,12 +29,54 @@ class Table(peewee.Model):
         return next(iter(found), None)
 
     @classmethod
+    def create(cls, **columns: Any) -> Self:
+        """Insert a row and return it, as peewee's own does. Written out for the same reason as `one`."""
+        row: Any = cls(**columns)
+        meta, values = row._meta, row.__data__
+        written = _insert(cls, tuple(values))
+        done = meta.database.execute_sql(written, [meta.fields[name].db_value(value) for name, value in values.items()])
+        if meta.auto_increment and row._pk is None:
+            row._pk = done.lastrowid
+        row._dirty.clear()
+        return cast(Self, row)
+
+    @classmethod
+    def change(cls, where: dict[str, Any], **columns: Any) -> int:
+        """Set columns of the rows in which all of `where` are as given (None: NULL). How many there were.
+        Written out for the same reason as `one`."""
+        meta = cls._meta  # type: ignore[attr-defined]
+        nulls = tuple(name for name, value in where.items() if value is None)
+        known = {name: value for name, value in where.items() if value is not None}
+        values = [meta.fields[name].db_value(value) for name, value in (*columns.items(), *known.items())]
+        return int(meta.database.execute_sql(_update(cls, tuple(columns), tuple(known), nulls), values).rowcount)
+
+    @classmethod
     def known(cls, column: str, value: Any) -> Self:
         """As `one`, for a row that must be there. Raises the table's DoesNotExist."""
         found = cls.one(column, value)
         if found is None:
             raise cls.DoesNotExist(f"{cls.__name__}: no {column} {value}")  # type: ignore[attr-defined]
         return found
+
+
+@cache
+def _insert(table: type[Table], names: tuple[str, ...]) -> str:
+    meta = table._meta  # type: ignore[attr-defined]
+    columns = ", ".join(f'"{meta.fields[name].column_name}"' for name in names)
+    places = ", ".join([meta.database.param] * len(names))
+    return f'INSERT INTO "{meta.table_name}" ({columns}) VALUES ({places})'  # noqa: S608 - names of our own
+
+
+@cache
+def _update(table: type[Table], names: tuple[str, ...], known: tuple[str, ...], nulls: tuple[str, ...]) -> str:
+    meta = table._meta  # type: ignore[attr-defined]
+
+    def column(name: str) -> str:
+        return f'"{meta.fields[name].column_name}"'
+
+    changes = ", ".join(f"{column(name)} = {meta.database.param}" for name in names)
+    where = [f"{column(name)} = {meta.database.param}" for name in known] + [f"{column(n)} IS NULL" for n in nulls]
+    return f'UPDATE "{meta.table_name}" SET {changes} WHERE {" AND ".join(where)}'  # noqa: S608 - names of our own
 
 
 class JsonField(peewee.TextField):

@@ -20,6 +20,9 @@ from nova0.native import Job, Worker
 
 T = TypeVar("T")
 
+_COUNT = "UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'commit_mark'"
+_MARK = "SELECT value FROM fact WHERE name = 'commit_mark'"
+
 
 class Store:
     """Opens `path` (made 0600 if absent), brings the schema forward, and serves transactions.
@@ -79,7 +82,7 @@ class Store:
         DATABASE.connect()
         migrations.run(DATABASE)
         DATABASE.execute_sql("INSERT OR IGNORE INTO fact (name, value) VALUES ('commit_mark', '0')")
-        self._mark = int(DATABASE.execute_sql("SELECT value FROM fact WHERE name = 'commit_mark'").fetchone()[0])
+        self._mark = int(DATABASE.execute_sql(_MARK).fetchone()[0])
 
     def _run_batch(self, jobs: list[Job]) -> None:
         waiting: list[Job] = []
@@ -99,12 +102,13 @@ class Store:
             with DATABASE.atomic("IMMEDIATE"):
                 for job in jobs:
                     self._in_savepoint(job)
-                DATABASE.execute_sql("UPDATE fact SET value = ? WHERE name = 'commit_mark'", (str(self._mark + 1),))
+                DATABASE.execute_sql(_COUNT)  # in the store, for another process may commit to it, too
+                mark = int(DATABASE.execute_sql(_MARK).fetchone()[0])
         except peewee.DatabaseError as error:  # the commit itself failed (disk full): none of them happened
             for job in jobs:
                 job.error, job.value = job.error or error, None
             return
-        self._mark += 1
+        self._mark = mark
         for heard in self._after:
             heard()
 

@@ -13,6 +13,11 @@ from nova0.controller.network.groups import ids_of
 from nova0.controller.network.requested import available
 from nova0.controller.network.revision import networks_naming, ports_changed, touch
 
+_OF_SERVER = (  # written out as in Table.one: every step of a boot asks; device_id alone is a free text of its maker
+    'SELECT * FROM "port" WHERE "device_id" = ? AND "device_owner" GLOB \'compute:*\' '
+    'ORDER BY "position", "created_at", "id"'
+)
+
 
 def allocate(instance: InstanceRow, requested: Any) -> list[PortRow]:
     """Give a server its ports; asked again it gets the same. `requested` as validate_request returned it
@@ -70,9 +75,7 @@ def _make(entry: dict[str, Any], instance: InstanceRow, owner: str, position: in
 
 def rows_of(instance_uuid: str) -> list[PortRow]:
     """A server's ports, in their order."""
-    own = PortRow.device_owner.startswith("compute:")  # device_id alone is a free text of the port's maker
-    query = PortRow.select().where(PortRow.device_id == instance_uuid, own)
-    return list(query.order_by(PortRow.position, PortRow.created_at, PortRow.id))
+    return list(PortRow.raw(_OF_SERVER, instance_uuid))
 
 
 def heard_by(instance_uuid: str) -> list[str]:

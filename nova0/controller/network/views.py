@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from peewee import fn
+
 from nova0.controller.api import errors
-from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.db.compute_tables import HostRow, InstanceRow
 from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, PortRow, SubnetRow
 from nova0.controller.network import making
 from nova0.controller.network.groups import Compiler
@@ -39,13 +41,13 @@ def ports_of(instance_uuid: str) -> list[Port]:
     return sorted(made, key=lambda port: order.index(port.id))
 
 
-def views_for(host: str, tunnel_addresses: dict[str, str]) -> list[NetworkView]:
+def views_for(host: str) -> list[NetworkView]:
     """Every network `host` must carry: those with a port of a server on it."""
     ids = PortRow.select(PortRow.network_id).where(PortRow.host == host).distinct().order_by(PortRow.network_id)
-    return [view(row.network_id, host, tunnel_addresses) for row in ids]
+    return [view(row.network_id, host) for row in ids]
 
 
-def view(network_id: str, host: str, tunnel_addresses: dict[str, str]) -> NetworkView:
+def view(network_id: str, host: str) -> NetworkView:
     """One network as `host` must build it. ApiError 404 when there is none."""
     network = NetworkRow.one("id", network_id)
     if network is None:
@@ -55,7 +57,7 @@ def view(network_id: str, host: str, tunnel_addresses: dict[str, str]) -> Networ
     placed = list(query.tuples())
     here = [row for row in placed if row[2] == host]
     names = _hostnames(here)
-    compiler = Compiler()
+    compiler, tunnels = Compiler(), _tunnel_addresses({row[2] for row in placed})
     return NetworkView(
         id=network.id,
         name=network.name,
@@ -69,10 +71,15 @@ def view(network_id: str, host: str, tunnel_addresses: dict[str, str]) -> Networ
         dns=tuple(subnet.dns_nameservers) if subnet else (),
         ports=tuple(_port(row, network, subnet, compiler, names) for row in here) if subnet is not None else (),
         neighbours=tuple(
-            Neighbour(mac=row[1], ip=row[7], host=row[2], tunnel_address=tunnel_addresses.get(row[2], ""))
-            for row in placed
+            Neighbour(mac=row[1], ip=row[7], host=row[2], tunnel_address=tunnels.get(row[2]) or "") for row in placed
         ),
     )
+
+
+def _tunnel_addresses(hosts: set[str]) -> dict[str, str | None]:
+    """host -> address its VXLAN endpoint listens on, as last reported; of these only: a cloud may have thousands."""
+    address: Any = HostRow.select(HostRow.host, fn.json_extract(HostRow.state, "$.tunnel_address"))
+    return dict(address.where(HostRow.host.in_(list(hosts))).tuples())
 
 
 def _ports() -> Any:

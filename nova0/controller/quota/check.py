@@ -8,7 +8,10 @@ from nova0.controller.quota import limits
 
 def servers_allowed(project_id: str, *, at_least: int, at_most: int, vcpus: int, memory_mb: int) -> int:
     """How many of `at_most` equal servers fit; raises Forbidden when fewer than `at_least` do."""
-    quota, used = limits.limits_of(project_id), limits.used_by(project_id)
+    quota = limits.limits_of(project_id)
+    if all(quota[resource] == limits.UNLIMITED for resource in ("instances", "cores", "ram")):
+        return at_most  # using is counted from all the project's servers: not where it does not matter
+    used = limits.used_by(project_id)
     allowed, over = at_most, []
     for resource, have, each in (
         ("instances", used.instances, 1),

@@ -69,9 +69,10 @@ class HostColumns:
     def replace(self, view: HostView) -> None:
         """A host was read anew: what it reports or its aggregates may have changed."""
         at = self.row[view.host]
+        if view.metadata != self.views[at].metadata:
+            self._factors.clear()
         self.views[at] = view
         self.update(view)
-        self._factors.clear()
         for _, stale in self._kept.values():
             stale.add(at)
 

@@ -8,7 +8,7 @@ import pytest  # noqa: E402
 
 from nova0.controller.api.errors import ApiError  # noqa: E402
 from nova0.controller.context import RequestContext  # noqa: E402
-from nova0.controller.db.compute_tables import InstanceRow  # noqa: E402
+from nova0.controller.db.compute_tables import HostRow, InstanceRow  # noqa: E402
 from nova0.controller.db.network_tables import (  # noqa: E402
     FixedAddressRow,
     NetworkRow,
@@ -115,17 +115,20 @@ def test_a_view_has_the_hosts_ports_and_every_neighbour(store):
     one, two = store.write(lambda: (server("one"), server("two")))
 
     def closure():
+        for host, address in tunnels.items():
+            state = {"host": host, "tunnel_address": address}
+            HostRow.create(host=host, state=state, vcpus=1, memory_mb=1, disk_gb=1)
         for vm, host in ((one, "lab1"), (two, "lab2")):
             books.allocate(vm, [{"uuid": net.id}])
             books.bind(vm.uuid, host)
 
-    store.write(closure)
     tunnels = {"lab1": "192.0.2.1", "lab2": "192.0.2.2"}
-    [view] = store.read(lambda: books.views_for("lab1", tunnels))
+    store.write(closure)
+    [view] = store.read(lambda: books.views_for("lab1"))
     assert [port.hostname for port in view.ports] == ["one"]
     assert {(each.host, each.tunnel_address) for each in view.neighbours} == set(tunnels.items())
-    assert view.gateway_mac == store.read(lambda: books.view(net.id, "lab2", tunnels)).gateway_mac
-    assert store.read(lambda: books.views_for("lab3", tunnels)) == []
+    assert view.gateway_mac == store.read(lambda: books.view(net.id, "lab2")).gateway_mac
+    assert store.read(lambda: books.views_for("lab3")) == []
 
 
 def test_every_change_raises_the_revision(store):
