@@ -26,4 +26,4 @@ def give_back() -> None:
     """Pages that lie free between others. Takes milliseconds: run on a real thread."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
-        trim(KEPT_BYTES)
+        trim(0)

@@ -466,6 +466,8 @@ class Watching:
                 self._choose()
             self._tell_news()
             self._node.rekeying.look()
+            if self._node.zap.sweep():
+                offload(buffers.give_back)
             if self._beat_wanted:
                 self._beat_wanted = False
                 self.beat()
@@ -477,8 +479,6 @@ class Watching:
                 if self._frugal and self._remembered is None:
                     self._look_for_lost()
                 self._node.door.sweep()
-                if self._node.zap.sweep():
-                    offload(buffers.give_back)
                 self._node.evicting.save()
                 if self._node.roster.dirty and ticks >= self._save_from:
                     self._save(ticks)

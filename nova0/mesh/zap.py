@@ -20,7 +20,8 @@ CALL_THREAD, STREAM_THREAD = 1, 2  # bits of ZMQ_AFFINITY: the bytes of streams 
 DOOR_BURST, DOOR_PER_S = 100.0, 40.0  # handshakes at the door from one address
 ADDRESS = "inproc://zeromq.zap.01"  # where libzmq asks
 LEFT_BEHIND = 8  # answers after which the handler's socket is replaced
-ANSWERS_S = 1.0  # the one before still answers who found it a moment earlier
+ANSWERS_S = 0.2  # the one before still answers who found it a moment earlier
+CALM_S = 2.0  # without a replacement: no storm of connections, which would take at once what lies free
 
 
 class ZapHandler:
@@ -52,17 +53,18 @@ class ZapHandler:
         now = time.monotonic()
         if self._driven.closed:
             return False
-        if self._before is not None and now - self._renewed_at >= ANSWERS_S:
+        since = now - self._renewed_at
+        if self._before is not None and since >= ANSWERS_S:
             self._before.close()
             self._before, self._closed = None, True
-        elif self._before is None and self._answered >= LEFT_BEHIND:
+        if self._before is None and self._answered >= LEFT_BEHIND:
             socket = self._context.socket(zmq.ROUTER)
             self._driven.socket.unbind(ADDRESS)
             socket.bind(ADDRESS)
             self._driven.touched()
             self._before, self._driven = self._driven, _ZapDriven(socket, self._answer)
             self._answered, self._renewed_at = 0, now
-        elif self._before is None and self._closed:  # a while ago: libzmq's threads have freed it
+        elif self._closed and since >= CALM_S:
             self._closed = False
             return True
         return False
