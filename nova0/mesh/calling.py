@@ -69,6 +69,7 @@ class Calling:
         self._open: dict[int, str] = {}  # number of an id made -> node that may be asked for it; "": any
         self._acknowledged: dict[str, list[str]] = {}
         self._taken_back: dict[str, list[str]] = {}
+        self._asked: dict[Link, Peer] = {}  # links that calls may wait for
         self._targets: dict[str, set[str]] = {}  # request id -> nodes, for ids given by the caller
         self._local: dict[str, list[_LocalReply]] = {}  # those at work here, the same
         self._known_by: dict[tuple[str, str | None], list[Peer]] = {}
@@ -329,6 +330,7 @@ class Calling:
     ) -> tuple[bool, Any]:
         link = self._home.link(peer)
         pending = Pending(message, Waiter(), on_progress, max(0.0, min(silence_s, end - now)), end, now, now)
+        self._asked[link] = peer
         try:
             link.call(pending)
             good, body = pending.waiter.get()
@@ -379,22 +381,23 @@ class Calling:
         if self._acknowledged or self._taken_back:
             for number, node in self._open.items():  # in the order of their numbers
                 lowest.setdefault(node, number)
-        for peer in self._home.roster.peers.values():
-            link = peer.link
-            if link is None:
-                continue
+        for link, peer in list(self._asked.items()):
             for pending in list(link.pending.values()):
                 end = _verdict(peer, link, pending, now)
                 if end is not None:
                     link.forget(pending)
                     pending.end(False, end)
-            waiting = self._acknowledged.get(peer.node, [])
-            taken_back = self._taken_back.get(peer.node, [])
-            if waiting or taken_back:
-                below = min(lowest.get(peer.node, self._made + 1), lowest.get("", self._made + 1))
-                if link.say(wire.Acknowledge(waiting, self._start, below, taken_back)):
-                    self._acknowledged.pop(peer.node, None)
-                    self._taken_back.pop(peer.node, None)
+            if not link.pending:
+                del self._asked[link]
+        for node in {*self._acknowledged, *self._taken_back}:
+            known = self._home.roster.peers.get(node)
+            if known is None or known.link is None:
+                continue
+            waiting, taken_back = self._acknowledged.get(node, []), self._taken_back.get(node, [])
+            below = min(lowest.get(node, self._made + 1), lowest.get("", self._made + 1))
+            if known.link.say(wire.Acknowledge(waiting, self._start, below, taken_back)):
+                self._acknowledged.pop(node, None)
+                self._taken_back.pop(node, None)
 
 
 def _nobody_knows(node: str, topic: str, method: str, why: MeshError) -> CallTimeout:

@@ -349,9 +349,11 @@ class Casting:
         return wire.number_if_alike(body, known.head, known.tails)
 
     def _remember(self, user: str, peer: Peer, topic: str, body: bytes, beat: wire.Beat) -> None:
-        """What a controller says changes with each beat, and is compared with what is held here."""
+        """Not of a controller, which says something new each time, nor of this machine, which is kept a link to."""
         tombs = self._home.roster.tombs
-        if peer.is_controller or beat.boot != peer.boot or beat.tombs != tombs or peer.status is not Status.UP:
+        if peer.is_controller or peer.card.host == self._home.settings.host:
+            return
+        if beat.boot != peer.boot or beat.tombs != tombs or peer.status is not Status.UP:
             return
         parts = wire.around_number(topic, body, beat)
         if parts is None:

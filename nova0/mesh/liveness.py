@@ -27,44 +27,67 @@ class Verdict(Struct):
 
 
 class Judge:
+    """Of thousands only a few are looked at in most ticks: who is suspected or cut. The others are when the one
+    heard longest ago may be silent for too long."""
+
     def __init__(self, silence_s: float, probe_s: float) -> None:
         self._silence_s, self._probe_s = silence_s, probe_s
         self._last: float | None = None
+        self._calm_until = 0.0  # nobody else can be silent for too long before
+        self._restless: dict[str, Peer] = {}
 
     def tick(self, now: float, peers: Iterable[Peer]) -> list[Verdict]:
-        """Verdicts on watched peers; call several times a second with the monotonic clock."""
+        """Verdicts on watched peers among all of them; call several times a second with the monotonic clock."""
         if self._last is not None and now - self._last > STALL_S:
             lost = now - self._last
             for peer in peers:
+                if not peer.watched:
+                    continue
                 if peer.heard_at is not None:
                     peer.heard_at += lost
                 if peer.cut_at is not None:
                     peer.cut_at += lost
                 if peer.status is Status.SUSPECT:
                     peer.suspect_at += lost
+            self._calm_until = now
         self._last = now
         verdicts = []
-        for peer in peers:
+        all_of_them = now >= self._calm_until
+        looked_at = peers if all_of_them else list(self._restless.values())
+        oldest = now
+        self._restless = {}
+        for peer in looked_at:
             if not peer.watched or peer.heard_at is None:
                 continue
             if peer.status is Status.UP:
+                oldest = min(oldest, peer.heard_at)
                 if now - peer.heard_at > self._silence_s:
                     verdicts.append(self.suspect(peer, now, "beats missed"))
                 elif peer.cut_at is not None and now - peer.cut_at >= CUT_S:
                     peer.cut_at = None
                     if peer.link is None or not peer.link.up:
                         verdicts.append(self.suspect(peer, now, "its connection is cut"))
+                elif peer.cut_at is not None:
+                    self.look_at(peer)
             elif peer.status is Status.SUSPECT:
+                self.look_at(peer)
                 if now - peer.suspect_at >= self._probe_s:
                     verdicts.append(Verdict(peer, Status.DOWN, why(peer)))
                 elif now - peer.probed_at >= 0.5:
                     peer.probed_at = now
                     verdicts.append(Verdict(peer, probe=True))
+        if all_of_them:
+            self._calm_until = oldest + self._silence_s
         return verdicts
+
+    def look_at(self, peer: Peer) -> None:
+        """In the next tick: something is with it, or it has not been watched before."""
+        self._restless[peer.node] = peer
 
     def suspect(self, peer: Peer, now: float, detail: str) -> Verdict:
         """Also for a link seen cut: the clock of its probe starts here."""
         peer.suspect_at = peer.probed_at = now
+        self.look_at(peer)
         return Verdict(peer, Status.SUSPECT, detail, probe=True)
 
 

@@ -68,7 +68,8 @@ class Stalls:
     def _tick(self) -> None:
         now = time.monotonic()
         held, stack, late = now - self._ticked - self._period, self._stack, self._late
-        burnt, self._burnt = time.process_time() - self._burnt, time.process_time()
+        used = time.process_time()
+        burnt, self._burnt = used - self._burnt, used
         self._stack, self._late, self._hanging = [], 0.0, False
         self._ticked = now
         if held <= self._stall_s:

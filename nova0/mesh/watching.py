@@ -251,7 +251,8 @@ class Watching:
     def heard_again(self, peer: Peer, number: int) -> None:
         """A beat of one who is up, with nothing in it but its number that its last ones did not say."""
         peer.heard_at, peer.beat = time.monotonic(), number
-        self._reach(peer)
+        if not self._frugal:
+            self._reach(peer)
 
     def heard(self, peer: Peer, signal: wire.Signal) -> None:
         node = self._node
@@ -350,6 +351,7 @@ class Watching:
         """Its connection to here broke."""
         if peer.status is Status.UP:
             peer.cut_at = time.monotonic()
+            self._judge.look_at(peer)
 
     def greeted(self, peer: Peer) -> None:
         peer.cut_at = None
@@ -368,8 +370,7 @@ class Watching:
         while True:
             gevent.sleep(TICK_S)
             self._probing, self._linked = 0, None
-            watched = [p for p in self._node.roster.peers.values() if p.watched]
-            for verdict in self._judge.tick(time.monotonic(), watched):
+            for verdict in self._judge.tick(time.monotonic(), self._node.roster.peers.values()):
                 self._apply(verdict)
 
     def _apply(self, verdict: Verdict) -> None:
@@ -447,6 +448,7 @@ class Watching:
             if peer.node in wanted:
                 if not peer.watched:
                     peer.watched = True
+                    self._judge.look_at(peer)
                     if peer.link is not None and peer.link.up:
                         node.casting.join(peer)
                     else:

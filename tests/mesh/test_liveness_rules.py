@@ -82,6 +82,7 @@ class Watcher(RuleBasedStateMachine):
     def its_connection_breaks(self, which):
         if self.peers[which].status is Status.UP:
             self.peers[which].cut_at = self.now
+            self.judge.look_at(self.peers[which])
 
     @rule(which=st.integers(0, 2))
     @precondition(lambda self: any(p.status is Status.SUSPECT for p in self.peers))
@@ -116,6 +117,33 @@ def test_a_broken_connection_is_a_suspicion_unless_it_is_made_anew():
             peer.cut_at = None  # as a greeting does
         verdicts = judge.tick(10.0 + CUT_S, [peer])
         assert [v.status for v in verdicts] == ([expected] if expected else [])
+
+
+def test_in_most_ticks_only_those_are_looked_at_with_whom_something_is():
+    class Peers(list):
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return super().__iter__()
+
+    judge, peers = Judge(SILENCE_S, PROBE_S), Peers(a_peer(f"lab{n}") for n in range(5))
+    for peer in peers:
+        peer.status, peer.heard_at = Status.UP, 10.0
+    assert judge.tick(10.0, peers) == []
+    for peer in list(peers)[1:]:
+        peer.heard_at = 11.0
+    cut = peers[1]
+    cut.cut_at = 11.0
+    judge.look_at(cut)
+    times = peers.times
+    assert [judge.tick(now, peers) for now in (10.5, 11.1)] == [[], []]
+    assert [v.peer for v in judge.tick(11.0 + CUT_S, peers)] == [cut]
+    cut.status = Status.UP  # it was heard of at once
+    assert peers.times == times, "nobody else"
+    assert judge.tick(12.0, peers) == []
+    silent = judge.tick(10.0 + SILENCE_S + TICK_S, peers)
+    assert [v.peer for v in silent if v.status is Status.SUSPECT] == [peers[0]] and peers.times == times + 1
 
 
 @pytest.mark.design("L3")
