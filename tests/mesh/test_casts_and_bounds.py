@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gevent
+import gevent.event
 import pytest
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
@@ -113,12 +114,14 @@ def test_casts_keep_their_order(pair):
 @pytest.mark.design("C3", "B1")
 def test_over_the_bound_of_calls_at_work_there_is_busy_and_nothing_is_started(pair):
     main, host, _ = pair
-    agent = host.offers.agents["paint"]
-    calls = [gevent.spawn(main.stub(PaintAPI, "lab1").slow, 1.0) for _ in range(4)]
+    agent, go_on = host.offers.agents["paint"], gevent.event.Event()
+    host.offers._methods["paint", "slow"].function = lambda seconds: go_on.wait(seconds) and "done"
+    calls = [gevent.spawn(main.stub(PaintAPI, "lab1").slow, 60.0) for _ in range(4)]
     until(lambda: host.answering.running == 4, 3)
     with pytest.raises(Busy, match="lab1"):
         main.stub(PaintAPI, "lab1").count("x")
     assert agent.counts == {}
+    go_on.set()
     assert [g.get(timeout=30) for g in calls] == ["done"] * 4
     assert main.stub(PaintAPI, "lab1").count("x") == 1
 
@@ -128,7 +131,7 @@ def test_over_the_bound_of_waiting_calls_the_caller_itself_says_busy(pair):
     main, host, _ = pair
     main.offer(PaintAgent(main))
     until(lambda: any("paint" in m.topics for m in host.members() if m.host == "lab0"), 3)
-    calls = [gevent.spawn(host.stub(PaintAPI, "lab0", timeout_s=3).echo, {"name": "x"}) for _ in range(30)]
+    calls = [gevent.spawn(host.stub(PaintAPI, "lab0", timeout_s=60).echo, {"name": "x"}) for _ in range(30)]
     gevent.joinall(calls)
     refused = [g for g in calls if isinstance(g.exception, Busy)]
     assert len(refused) == 22 and sum(g.successful() for g in calls) == 8
@@ -156,9 +159,9 @@ def test_protocols_too_far_apart_say_which_side_to_upgrade(pair):
 @pytest.mark.covers("S206")
 @pytest.mark.design("C12")
 def test_a_broken_link_is_mended_and_the_call_in_flight_answered(pair):
-    main, _, _ = pair
-    asked = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 1.0)
-    gevent.sleep(0.3)
+    main, host, _ = pair
+    asked = gevent.spawn(main.stub(PaintAPI, "lab1").slow, 0.4)
+    until(lambda: host.answering.running == 1)
     main.roster.peers["lab1/host"].link._broken("cut by the test", False)
     assert asked.get(timeout=30) == "done"
 

@@ -12,7 +12,7 @@ from gevent.lock import RLock
 from nova0.agents.conductor import ConductorAgent
 
 from nova0.controller.assembly import Controller
-from nova0.controller.conductor import journal
+from nova0.controller.conductor import boot, delete, engine, journal
 from nova0.controller.context import RequestContext
 from nova0.controller.db.base_table import new_id
 from nova0.controller.db.compute_tables import InstanceRow
@@ -220,6 +220,12 @@ class Cloud:
     def settled(self, uuid: str, timeout_s: float = 10.0) -> InstanceRow:
         """The row once nothing is being done to it."""
         return self.until(lambda: row if (row := self.row(uuid)).task_state is None else None, timeout_s)
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((boot, "SETTLE_LOOK_S"), (delete, "LOOK_S"), (engine, "LOOK_S")):
+        monkeypatch.setattr(module, name, 0.2)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_delete_before_a_host_was_found(cloud):
 def test_delete_during_prepare_leaves_no_guest(cloud):
     host = cloud.host("lab1")
     preparing = gevent.event.Event()
-    host.script["prepare"] = lambda uuid: (preparing.set(), gevent.sleep(1))
+    host.script["prepare"] = lambda uuid: (preparing.set(), gevent.sleep(0.3))
     uuid = cloud.boot()
     preparing.wait(5)
     cloud.ask("delete", uuid)
