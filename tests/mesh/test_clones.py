@@ -45,7 +45,7 @@ def is_held(node, name="lab1/host"):
 
 
 @pytest.mark.design("W1")
-@pytest.mark.parametrize("file", ["dmi_file", "machine_id_file"])
+@pytest.mark.parametrize("file", ["dmi_file", pytest.param("machine_id_file", marks=pytest.mark.slow)])
 def test_a_folder_of_another_machine_does_not_start_until_it_is_said_to_have_moved(lab, file):
     """threat: a cloned machine speaks with the key of another."""
     says = lab.folder / "says"

@@ -21,6 +21,7 @@ KEY = b"k" * 32
 CARD = wire.Card("lab1/host", ("host",), (), "10.0.0.1", 1, 2, 3, 4, KEY, "0.1", 7)
 
 
+@pytest.mark.slow
 def test_nodes_that_forgot_everything_meet_within_three_seconds(tmp_path):
     cluster = Cluster(tmp_path)
     try:

@@ -271,6 +271,7 @@ def test_threat_what_one_link_hides_another_tells(lab):
     until(lambda: lab.main.roster.tombs.count == 1 and away.out, 15, "told around it")
 
 
+@pytest.mark.slow
 @pytest.mark.design("E7")
 def test_a_push_that_was_lost_is_made_good_by_the_beats(lab):
     other = host(lab, "lab1")

@@ -58,6 +58,7 @@ def test_a_search_guided_by_coverage_finds_nothing(name, tmp_path):
     assert found and int(found[1]) > 100, done.stdout
 
 
+@pytest.mark.slow
 def test_a_finding_is_reported_with_its_input_and_fails_the_run(tmp_path):
     """The search itself is tried: a target that must not see an 'X' is found out."""
     pytest.importorskip("atheris")

@@ -49,6 +49,7 @@ def test_a_batch_that_fails_as_a_whole_is_told_to_who_waits_and_the_next_one_run
     worker.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.design("F2")
 def test_a_full_disk_does_not_stop_a_node_from_watching_others(lab, monkeypatch):
     monkeypatch.setattr(watching, "SAVE_AGAIN", 3)

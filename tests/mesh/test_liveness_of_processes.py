@@ -30,6 +30,7 @@ def member(node, of):
     return next(m for m in node.members() if m.node == of)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S040", "S206")
 def test_a_killed_process_is_down_within_five_seconds_everywhere_and_up_again_at_its_return(lab):
     watcher = lab.bus("lab3")
@@ -113,7 +114,12 @@ def test_a_recorded_answer_survives_the_callee(lab):
 
 
 @pytest.mark.parametrize(
-    ("point", "expected"), [("mesh.intent.written", "unknown"), ("mesh.answer.before", 1), ("mesh.answer.after", 1)]
+    ("point", "expected"),
+    [
+        ("mesh.intent.written", "unknown"),
+        pytest.param("mesh.answer.before", 1, marks=pytest.mark.slow),
+        pytest.param("mesh.answer.after", 1, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.design("C10")
 def test_a_crash_around_the_answer_runs_nothing_twice(lab, point, expected):
@@ -157,6 +163,7 @@ def test_long_work_outlives_the_silence_a_caller_tolerates(lab):
 
 
 @pytest.mark.design("D7")
+@pytest.mark.slow
 def test_everything_restarts_and_finds_itself_from_memory(tmp_path):
     """No mDNS, no seeds, ephemeral ports: what each remembers is enough."""
     cluster = Cluster(tmp_path)

@@ -53,6 +53,7 @@ def test_a_controller_of_many_dials_a_host_only_to_ask_it(lab):
     assert lab.main.watching._claims == {}, "what hosts say of others is compared with nothing, and not kept"
 
 
+@pytest.mark.slow
 @pytest.mark.design("L6")
 def test_a_controller_of_many_sees_who_died_by_the_connection_to_itself(lab):
     lab1 = lab.process(lab.member("lab1")).ready()
@@ -104,6 +105,7 @@ def test_a_held_loop_and_a_stopped_process_are_told_from_one_that_ended(lab):
     until(lambda: up(lab.main) == 3, 20, "both back by themselves")
 
 
+@pytest.mark.slow
 @pytest.mark.design("L8")
 def test_a_restarted_controller_of_many_waits_for_those_it_knows_before_it_speaks_of_them(tmp_path):
     lab = Cluster(tmp_path)

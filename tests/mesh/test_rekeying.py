@@ -168,6 +168,7 @@ def test_a_crash_leaves_the_old_key_or_the_new_one(lab, step, monkeypatch):
     assert lab.main.stub(PaintAPI, "lab1").where() == "lab1"
 
 
+@pytest.mark.slow
 @pytest.mark.design("Y4")
 def test_an_order_to_a_machine_that_is_off_is_carried_out_at_its_start(lab):
     one = host(lab)

@@ -116,6 +116,7 @@ def test_dropped_at_once_those_away_must_join_again_and_are_told_so(lab):
     assert lab.main.stub(PaintAPI, "lab1").where() == "lab1"
 
 
+@pytest.mark.slow
 @pytest.mark.design("X2")
 def test_the_live_links_of_a_member_left_behind_are_cut(lab):
     """threat: a stolen signer's key made a member that is linked already."""

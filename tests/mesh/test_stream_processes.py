@@ -47,6 +47,7 @@ def test_memory_stays_flat_whatever_goes_through(lab):
     assert max(grown) < 40, f"MiB grown by sender and reader: {grown}"
 
 
+@pytest.mark.slow
 @pytest.mark.design("ST6")
 def test_a_killed_peer_breaks_the_stream_and_leaves_nothing(lab):
     one = a_process(lab, "lab1")
@@ -85,6 +86,7 @@ def test_a_peer_that_is_only_stopped_breaks_it_within_seconds(lab):
     until(lambda: two.api.held()["streams"] == 0, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.design("ST6")
 def test_broken_streams_leave_no_greenlet_and_no_descriptor(lab):
     one = a_process(lab, "lab1")
@@ -111,6 +113,7 @@ def test_broken_streams_leave_no_greenlet_and_no_descriptor(lab):
     assert not lab.main.streams.service.open
 
 
+@pytest.mark.slow
 @pytest.mark.design("ST8")
 def test_calls_go_on_beside_a_stream_at_full_speed(lab):
     one, two = a_process(lab, "lab1"), a_process(lab, "lab2")

@@ -4,6 +4,7 @@ tests that stand nowhere else: wire-tapping, replays, forged beats, stolen answe
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import socket
 import subprocess
@@ -85,8 +86,12 @@ def test_the_tests_a_row_names_exist(attack):
     assert named, "a row without a test"
     for name in named:
         path, _, function = name.partition("::")
-        tree = ast.parse((REPO / "tests" / path).read_text())
-        assert function in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}, name
+        assert function in functions(REPO / "tests" / path), name
+
+
+@functools.cache
+def functions(path):
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.fixture
@@ -161,6 +166,7 @@ def test_who_listens_between_two_nodes_reads_nothing(lab, tapped):
         assert readable.encode() not in tapped.seen, readable
 
 
+@pytest.mark.slow
 def test_one_bit_altered_on_the_way_breaks_the_link_and_no_more(lab, tapped):
     before = len(tapped.streams)
     tapped.alter = 1

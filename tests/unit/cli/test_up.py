@@ -109,6 +109,7 @@ def test_one_command_and_a_server_boots_end_to_end(lab):
     assert [row for row in lab.json("ps") if row["name"] == "first"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S020")
 def test_the_smoke_script_passes_against_a_live_cloud_and_fails_without(lab, tmp_path):
     nova0 = tmp_path / "nova0"
@@ -235,6 +236,7 @@ def test_a_host_that_is_up_is_not_fenced(lab):
     assert "no host nowhere" in lab.run("fence", "nowhere", code=1).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S128")
 def test_schedule_explain_says_why_a_server_goes_where_it_goes(lab):
     shown = lab.json("schedule", "explain", "--flavor", "m1.micro", "--image", "tiny")
@@ -247,6 +249,7 @@ def test_schedule_explain_says_why_a_server_goes_where_it_goes(lab):
     assert "KEY=VALUE" in lab.run("schedule", "explain", "--flavor", "m1.micro", "--hint", "x", code=1).stderr
 
 
+@pytest.mark.slow
 def test_a_typo_in_one_name_deletes_no_other(lab):
     lab.run("launch", "tiny", "kept")
     lab.run("rm", "kept", "tpyo", code=1)
