@@ -238,12 +238,17 @@ class ByName(Weigher):
 """
 
 
+def enabled(lab):
+    """Filters in force, without those of the claim."""
+    names = [one["name"] for one in lab.explain()["filters"]]
+    return [name for name in names if not name.startswith("claim:")]
+
+
 @pytest.mark.covers("S129", "S130", "S132", "S133")
 def test_the_fields_own_lines_choose_driver_and_filters(cloud, own):
     lab = cloud(FIELD.format(mine=own(OWN_FILTER)))
     assert {lab.where() for _ in range(3)} == {"lab2"}
-    shown = [one["name"] for one in lab.explain()["filters"]]
-    assert shown == ["AvailabilityZoneFilter", "RamFilter", "ComputeFilter", "OnlyLab2"]
+    assert enabled(lab) == ["AvailabilityZoneFilter", "RamFilter", "ComputeFilter", "OnlyLab2"]
     lab = cloud("[DEFAULT]\nscheduler_driver = nova.scheduler.chance.ChanceScheduler\n")
     assert lab.where() in lab.machines
     assert lab.cloud.admin.post("/nova0/v1/schedule/explain", {"flavor": lab.flavor()}).status_code == 501
@@ -255,7 +260,7 @@ def test_filters_run_in_the_order_of_the_option(cloud):
     for order in (["RamFilter", "CoreFilter"], ["CoreFilter", "RamFilter"]):
         lab = cloud(f"enabled_filters = {', '.join(order)}", hosts)
         assert f"{order[0]} left 0" in lab.where(flavor=lab.flavor(vcpus=64, memory_mb=4096))
-        assert [one["name"] for one in lab.explain()["filters"]] == order
+        assert enabled(lab) == order
 
 
 @pytest.mark.covers("S129", "S132")
@@ -498,3 +503,32 @@ def test_what_is_not_there_says_so_and_changes_nothing(cloud):
     answer = lab.cloud.demo.post("/v2.1/os-volumes", {"volume": {"size": 1, "availability_zone": "nova"}})
     assert (answer.status_code, "no block storage yet" in answer.text) == (501, True)
     assert lab.cloud.demo.get("/v2.1/os-volumes", version="2.36").status_code == 404
+
+
+# what the claim would refuse is not chosen, whatever the policy
+
+
+@pytest.mark.covers("S084")
+@pytest.mark.parametrize(
+    "driver", ["filter", "chance", "simple", "zone", "least_cost", "AbstractScheduler", "BaseScheduler", "vsa", "multi"]
+)
+def test_no_policy_chooses_a_host_whose_room_the_claim_would_refuse(cloud, driver):
+    lab = cloud(f"scheduler_driver = {driver}\ncompute_scheduler_driver = simple\nenabled_filters = ComputeFilter")
+    full = lab.flavor(memory_mb=8000)
+    for host in ("lab1", "lab2"):
+        assert lab.where(flavor=full, availability_zone=f"nova:{host}") == host
+    for _ in range(2):  # lab3 has more processors in use than the full ones, and no other has memory left
+        assert lab.where(flavor=lab.flavor(vcpus=2, memory_mb=1024)) == "lab3"
+    said = lab.where(flavor=full)
+    assert said.startswith("No valid host was found. 3 hosts; claim:RamFilter left 0")
+
+
+@pytest.mark.covers("S154")
+@pytest.mark.parametrize("driver", ["chance", "simple", "zone", "least_cost", "AbstractScheduler"])
+def test_every_policy_keeps_to_a_groups_policy(cloud, driver):
+    lab = cloud(f"scheduler_driver = {driver}\nenabled_filters = ComputeFilter, RamFilter", TEN[:4])
+    apart, together = {"group": lab.group("anti-affinity")}, {"group": lab.group("affinity")}
+    assert {lab.where(hints=apart) for _ in range(4)} == set(TEN[:4])
+    assert len({lab.where(hints=together) for _ in range(3)}) == 1
+    said = lab.where(hints=apart)
+    assert said.startswith("No valid host was found. 4 hosts; claim:ServerGroupAntiAffinityFilter left 0")

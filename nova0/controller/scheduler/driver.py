@@ -5,11 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nova0.controller.scheduler.filter import Filter
+from nova0.controller.scheduler.filters.compute_filter import ComputeFilter
+from nova0.controller.scheduler.filters.core_filter import CoreFilter
+from nova0.controller.scheduler.filters.custom_resources_filter import CustomResourcesFilter
+from nova0.controller.scheduler.filters.disk_filter import DiskFilter
+from nova0.controller.scheduler.filters.ram_filter import RamFilter
+from nova0.controller.scheduler.filters.server_group_affinity_filter import ServerGroupAffinityFilter
+from nova0.controller.scheduler.filters.server_group_anti_affinity_filter import ServerGroupAntiAffinityFilter
 from nova0.controller.scheduler.host_book import HostBook
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.request import Request
+from nova0.controller.scheduler.selection import Trace, filter_plain
 from nova0.controller.scheduler.storage import StorageView
 from nova0.objects.errors import NoValidHost
+
+# What the claim asks of a host, whatever the policy: choosing one that fails it would only cost another try.
+CLAIM: list[tuple[str, Filter]] = [
+    (f"claim:{of.__name__}", of())
+    for of in (
+        ComputeFilter,
+        CoreFilter,
+        RamFilter,
+        DiskFilter,
+        CustomResourcesFilter,
+        ServerGroupAntiAffinityFilter,
+        ServerGroupAffinityFilter,
+    )
+]
 
 
 class World:
@@ -42,6 +65,18 @@ def dispatch(driver: Driver, method: str, request: Any, *, topic: str = "compute
     if own is not None:
         return list(own(request, count=count))
     return list(driver.schedule(request, topic=topic, method=method, count=count))
+
+
+def claimable(hosts: list[Any], request: Any) -> list[Any]:
+    """Those of these hosts, of which there is one at least, that the claim would not refuse. Raises NoValidHost that
+    says what took them away. Volumes and networks claim nothing."""
+    if not isinstance(request, Request):
+        return hosts
+    trace = Trace()
+    left = filter_plain(hosts, request, CLAIM, trace, named=False)
+    if not left:
+        raise NoValidHost(f"No valid host was found. {trace.left()}", trace=trace.whole(), request_id=request.uuid)
+    return left
 
 
 def forced(request: Request, hosts: list[HostView]) -> list[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from nova0.controller.scheduler.driver import Driver, forced, none_up
+from nova0.controller.scheduler.driver import Driver, claimable, forced, none_up
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.request import Request
 from nova0.objects.errors import NoValidHost
@@ -27,7 +27,7 @@ class AbstractScheduler(Driver):
         up = [host for host in self.hosts_up(topic) if host.host not in request.tried]
         if not up:
             raise none_up(topic)
-        left = self.filter_hosts(request, up)
+        left = self.filter_hosts(request, claimable(up, request))
         if not left:
             raise NoValidHost(f"No valid host was found. {len(up)} up; {type(self).__name__}.filter_hosts left 0")
         weighed = self.weigh_hosts(request, left)

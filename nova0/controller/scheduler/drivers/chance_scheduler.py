@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from nova0.controller.scheduler.driver import Driver, forced, none_up
+from nova0.controller.scheduler.driver import Driver, claimable, forced, none_up
 from nova0.controller.scheduler.request import Request
 
 
@@ -14,7 +14,8 @@ class ChanceScheduler(Driver):
         if isinstance(request, Request) and (named := forced(request, self.world.book.views())):
             return named
         tried = getattr(request, "tried", ())
-        names = [host.host for host in self.hosts_up(topic) if host.host not in tried]
-        if not names:
+        up = [host for host in self.hosts_up(topic) if host.host not in tried]
+        if not up:
             raise none_up(topic)
+        names = [host.host for host in claimable(up, request)]
         return random.sample(names, min(count, len(names)))

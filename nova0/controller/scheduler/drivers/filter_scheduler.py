@@ -6,7 +6,7 @@ from typing import Any
 
 from nova0.config import CONF
 from nova0.controller.scheduler import selection
-from nova0.controller.scheduler.driver import Driver, World, forced
+from nova0.controller.scheduler.driver import CLAIM, Driver, World, forced
 from nova0.controller.scheduler.filter import Filter
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.loading import built_in, by_path, load, short
@@ -27,10 +27,12 @@ class FilterScheduler(Driver):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         options = CONF.scheduler
-        own = {short(path): by_path(path) for path in options.available_filters if not path.startswith("nova.")}
+        mine = {short(path): by_path(path) for path in options.available_filters if not path.startswith("nova.")}
         self.filters: list[tuple[str, Filter]] = [
-            (short(name), load(name, FILTERS, Filter, own)()) for name in options.enabled_filters
+            (short(name), load(name, FILTERS, Filter, mine)()) for name in options.enabled_filters
         ]
+        enabled = [filter_ for _, filter_ in self.filters]  # the rest of what the claim asks comes after them
+        self.filters += [(name, f) for name, f in CLAIM if not any(isinstance(own, type(f)) for own in enabled)]
         self.weighers = [
             Weighing(short(name), load(name, WEIGHTS, Weigher)()) for name in _named(options.weight_classes)
         ]

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from nova0.config import CONF
-from nova0.controller.scheduler.driver import Driver, forced, none_up
+from nova0.controller.scheduler.driver import Driver, claimable, forced, none_up
 from nova0.controller.scheduler.request import Request
 from nova0.controller.scheduler.storage import NetworkRequest, StorageView, VolumeRequest
 from nova0.objects.errors import NoValidHost
@@ -50,7 +50,8 @@ class SimpleScheduler(Driver):
     def _instance(self, request: Request, count: int) -> list[str]:
         if named := forced(request, self.world.book.views()):
             return named
-        hosts = [host for host in self.hosts_up() if host.host not in request.tried]
+        up = [host for host in self.hosts_up() if host.host not in request.tried]
+        hosts = claimable(up, request) if up else []
         most = CONF.scheduler.max_cores
         fitting = [host for host in hosts if request.zone in (None, host.zone)]
         return _least(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from nova0.controller.scheduler.driver import Driver, forced, none_up
+from nova0.controller.scheduler.driver import Driver, claimable, forced, none_up
 from nova0.controller.scheduler.request import Request
 from nova0.objects.errors import NoValidHost
 
@@ -18,7 +18,8 @@ class ZoneScheduler(Driver):
         up = [host for host in self.hosts_up(topic) if host.host not in tried]
         if not up:
             raise none_up(topic)
-        names = [host.host for host in up if request.zone in (None, host.zone)]
-        if not names:
+        there = [host for host in up if request.zone in (None, host.zone)]
+        if not there:
             raise NoValidHost(f"No valid host was found. No {topic} host is up in zone {request.zone}")
+        names = [host.host for host in claimable(there, request)]
         return random.sample(names, min(count, len(names)))
