@@ -10,6 +10,7 @@ import peewee
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
 from nova0.controller.api.identity.listing import collection, filters, matching
+from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.identity_tables import DomainRow, ProjectRow, UserRow
@@ -38,11 +39,9 @@ def view(request: Request, row: DomainRow) -> dict[str, Any]:
     }
 
 
-def _get(domain_id: str) -> DomainRow:
-    row = DomainRow.get_or_none(DomainRow.id == domain_id)
-    if row is None:
-        raise errors.ApiError(404, f"Could not find domain: {domain_id}.")
-    return row
+def get(domain_id: str) -> DomainRow:
+    """Inside a store closure; ApiError 404."""
+    return found(DomainRow, domain_id, "domain")
 
 
 @route("GET", "/domains", needs="admin", query=filters("name", "enabled"))
@@ -56,7 +55,7 @@ def show(request: Request, domain_id: str) -> dict[str, Any]:
     own = {request.who.user_domain[0], *(request.who.project_domain or ())}
     if not request.context.is_admin and domain_id not in own:
         raise errors.forbidden("You are not authorized to perform the requested action: identity:get_domain.")
-    return {"domain": view(request, request.store.read(lambda: _get(domain_id)))}
+    return {"domain": view(request, request.store.read(lambda: get(domain_id)))}
 
 
 @route("POST", "/domains", needs="admin", success=201, body=_CREATE)
@@ -82,7 +81,7 @@ def update(request: Request, domain_id: str) -> dict[str, Any]:
     wanted = request.body["domain"]
 
     def closure() -> DomainRow:
-        row = _get(domain_id)
+        row = get(domain_id)
         if domain_id == "default" and wanted.get("enabled") is False:
             raise errors.forbidden("The default domain can't be disabled: every user of this cloud is in it.")
         for key in ("name", "description", "enabled"):
@@ -100,7 +99,7 @@ def update(request: Request, domain_id: str) -> dict[str, Any]:
 @route("DELETE", "/domains/<domain_id>", needs="admin", success=204)
 def delete(request: Request, domain_id: str) -> None:
     def closure() -> None:
-        row = _get(domain_id)
+        row = get(domain_id)
         if row.enabled:
             raise errors.forbidden("Cannot delete a domain that is enabled, please disable it first.")
         for user in UserRow.select().where(UserRow.domain_id == domain_id):

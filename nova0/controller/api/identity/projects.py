@@ -9,10 +9,12 @@ import peewee
 
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
+from nova0.controller.api.identity import domains
 from nova0.controller.api.identity.listing import TEXT, collection, filters, matching
+from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
-from nova0.controller.db.identity_tables import DomainRow, ProjectRow
+from nova0.controller.db.identity_tables import ProjectRow
 from nova0.controller.identity import removal
 
 _TAG = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"}
@@ -48,10 +50,7 @@ def view(request: Request, row: ProjectRow) -> dict[str, Any]:
 
 def get(project_id: str) -> ProjectRow:
     """Inside a store closure; ApiError 404."""
-    row = ProjectRow.get_or_none(ProjectRow.id == project_id)
-    if row is None:
-        raise errors.ApiError(404, f"Could not find project: {project_id}.")
-    return row
+    return found(ProjectRow, project_id, "project")
 
 
 @route(
@@ -83,8 +82,7 @@ def create(request: Request) -> dict[str, Any]:
         raise errors.bad_request(f"parent_id {parent}: projects inside projects are not offered; leave it out.")
 
     def closure() -> ProjectRow:
-        if DomainRow.get_or_none(DomainRow.id == domain_id) is None:
-            raise errors.ApiError(404, f"Could not find domain: {domain_id}.")
+        domains.get(domain_id)
         try:
             return ProjectRow.create(
                 id=uuid.uuid4().hex,

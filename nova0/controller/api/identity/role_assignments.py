@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nova0.controller.api import errors
-from nova0.controller.api.identity import projects, roles, users
+from nova0.controller.api.identity import domains, projects, roles, users
 from nova0.controller.api.identity.listing import TEXT, collection
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -19,8 +19,8 @@ def _target(kind: str, target_id: str) -> None:
     """Inside a store closure: ApiError 404 when there is no such project or domain."""
     if kind == "project":
         projects.get(target_id)
-    elif kind == "domain" and DomainRow.get_or_none(DomainRow.id == target_id) is None:
-        raise errors.ApiError(404, f"Could not find domain: {target_id}.")
+    elif kind == "domain":
+        domains.get(target_id)
 
 
 def _grant(request: Request, kind: str, target_id: str, user_id: str, role_id: str) -> None:

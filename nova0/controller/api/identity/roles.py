@@ -10,6 +10,7 @@ import peewee
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
 from nova0.controller.api.identity.listing import TEXT, collection, filters, matching
+from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.identity_tables import AssignmentRow, RoleRow
@@ -39,10 +40,7 @@ def view(request: Request, row: RoleRow) -> dict[str, Any]:
 
 def get(role_id: str) -> RoleRow:
     """Inside a store closure; ApiError 404."""
-    row = RoleRow.get_or_none(RoleRow.id == role_id)
-    if row is None:
-        raise errors.ApiError(404, f"Could not find role: {role_id}.")
-    return row
+    return found(RoleRow, role_id, "role")
 
 
 @route("GET", "/roles", needs="admin", query=filters("name") | {"domain_id": TEXT})

@@ -10,11 +10,12 @@ import peewee
 
 from nova0.controller.api import authentication, errors
 from nova0.controller.api import validation as v
-from nova0.controller.api.identity import projects
+from nova0.controller.api.identity import domains, projects
 from nova0.controller.api.identity.listing import collection, filters, matching
+from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
-from nova0.controller.db.identity_tables import AssignmentRow, DomainRow, ProjectRow, UserRow
+from nova0.controller.db.identity_tables import AssignmentRow, ProjectRow, UserRow
 from nova0.controller.identity import passwords, removal
 
 _PASSWORD = {"type": "string", "minLength": 1, "maxLength": passwords.MOST_LENGTH}
@@ -51,10 +52,7 @@ def view(request: Request, row: UserRow) -> dict[str, Any]:
 
 def get(user_id: str) -> UserRow:
     """Inside a store closure; ApiError 404."""
-    row = UserRow.get_or_none(UserRow.id == user_id)
-    if row is None:
-        raise errors.ApiError(404, f"Could not find user: {user_id}.")
-    return row
+    return found(UserRow, user_id, "user")
 
 
 def only_self(request: Request, user_id: str, action: str) -> None:
@@ -82,8 +80,7 @@ def create(request: Request) -> dict[str, Any]:
     hashed = passwords.hash_password(wanted["password"]) if wanted.get("password") else None
 
     def closure() -> UserRow:
-        if DomainRow.get_or_none(DomainRow.id == domain_id) is None:
-            raise errors.ApiError(404, f"Could not find domain: {domain_id}.")
+        domains.get(domain_id)
         try:
             return UserRow.create(
                 id=uuid.uuid4().hex,
