@@ -42,14 +42,9 @@ def _rules(group_id: str) -> list[SecurityGroupRuleRow]:
 
 @route("GET", "/security-groups", needs="reader", query=listing.query("stateful", "shared"))
 def index(request: Request) -> dict[str, Any]:
+    _make_defaults(request)
+
     def closure() -> list[dict[str, Any]]:
-        for project_id in {
-            request.context.project_id,
-            *request.query.all("project_id"),
-            *request.query.all("tenant_id"),
-        }:
-            if project_id and request.context.can_see(project_id):
-                groups.default_group(project_id)
         rules: dict[str, list[SecurityGroupRuleRow]] = {}
         for rule in SecurityGroupRuleRow.select().order_by(SecurityGroupRuleRow.created_at):
             rules.setdefault(rule.security_group_id, []).append(rule)
