@@ -33,6 +33,7 @@ from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door
 from nova0.mesh.errors import Incompatible, JoinRefused, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
+from nova0.mesh.finding import Finding
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.gatekeeper import Gatekeeper
 from nova0.mesh.greeting import Greeting
@@ -84,6 +85,7 @@ class Node(BaseBus):
     answering: Answering
     casting: casting.Casting
     calling: Calling
+    finding: Finding
     watching: Watching
     evicting: Evicting
     greeting: Greeting
@@ -112,7 +114,7 @@ class Node(BaseBus):
         self.operators = Operators(self.identity, self.roster.tombstones, self.node)
         self.address = ""
         self.out = ""  # why this machine was put out of the cluster, if it was
-        self._serial = 0
+        self.serial = 0  # grows with each change of the card
         self._birth = secrets.randbits(48)
         self._ports = [0, 0, 0, 0, 0]  # as Listeners.ports, once they are bound
         self._member_heard: list[Callable[[Member, Status], None]] = []
@@ -138,7 +140,7 @@ class Node(BaseBus):
         self.offers.add(agent)
         if self._running:
             self._hear(type(agent).topic)
-            self._serial += 1
+            self.serial += 1
             self.watching.announce()
 
     def start(self) -> None:
@@ -350,7 +352,7 @@ class Node(BaseBus):
         topics = tuple(dict.fromkeys((*self.settings.topics, *self.offers.topics)))
         return wire.Card(
             self.node, self.roles(), topics, self.address, rpc, door, pub, ear,
-            self.pair.public, nova0.__version__, self.boot, self._serial, self.settings.speaks, stream, self._birth,
+            self.pair.public, nova0.__version__, self.boot, self.serial, self.settings.speaks, stream, self._birth,
         )  # fmt: skip
 
     def hello(self, met: bytes | None = None) -> wire.Hello:
@@ -390,7 +392,7 @@ class Node(BaseBus):
 
     def listen_anew(self) -> list[int]:
         """New ports at which the present key listens, beside the ones there are. Returns those before."""
-        self.watching.look_again()  # other processes' cards may hold under this key that did not before
+        self.finding.look_again()  # other processes' cards may hold under this key that did not before
         before = self._listeners.move(self.pair)
         self._ports_changed()
         self._touched()
@@ -406,7 +408,7 @@ class Node(BaseBus):
             self._ports_changed()
 
     def _ports_changed(self) -> None:
-        self._serial += 1
+        self.serial += 1
         self.watching.announce()
 
     def _touched(self) -> None:
@@ -577,6 +579,7 @@ class Node(BaseBus):
         self.answering = Answering(self, rpc, self.journal, self.refusals)
         self.casting = casting.Casting(self, pub, ear, self.boot)
         self.calling = Calling(self)
+        self.finding = Finding(self)
         self.watching = Watching(self)
         self.evicting = Evicting(self)
         self.greeting = Greeting(self)

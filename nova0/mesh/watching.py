@@ -6,41 +6,36 @@ links grow with N and not N². Of the rest a host knows what the controllers tel
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
 from typing import Protocol
 
 import gevent
 import msgspec
-import zmq
 
-from nova0.mesh import addresses, buffers, keys, wire
+from nova0.mesh import addresses, buffers, wire
 from nova0.mesh.answering import Answering
 from nova0.mesh.bus import Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.casting import Casting
-from nova0.mesh.certificate import Chain
-from nova0.mesh.door import AskCert, Door, Knock
+from nova0.mesh.door import Door
 from nova0.mesh.errors import MeshError
 from nova0.mesh.evicting import Evicting
-from nova0.mesh.keys import CurvePair
+from nova0.mesh.finding import Finding
 from nova0.mesh.link import Link
 from nova0.mesh.liveness import Judge, Verdict
 from nova0.mesh.mesh_api import MeshAPI
 from nova0.mesh.offers import Offers
 from nova0.mesh.peer import Peer
 from nova0.mesh.rekeying import Rekeying
+from nova0.mesh.ring import interest, place
 from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import Stores
-from nova0.mesh.surface import Role
 from nova0.mesh.zap import ZapHandler
 from nova0.native import offload
 
@@ -68,8 +63,7 @@ class Home(Protocol):
     host: str
     node: str
     boot: int
-    _serial: int
-    pair: CurvePair
+    serial: int
     roster: Roster
     offers: Offers
     stores: Stores
@@ -79,17 +73,13 @@ class Home(Protocol):
     evicting: Evicting
     rekeying: Rekeying
     door: Door
+    finding: Finding
     zap: ZapHandler
-
-    @property
-    def context(self) -> zmq.Context: ...
 
     @property
     def is_controller(self) -> bool: ...
 
     def card(self) -> wire.Card: ...
-
-    def chain(self, roots_known: int = 0) -> Chain: ...
 
     def seen(self) -> list[wire.Seen]: ...
 
@@ -111,7 +101,6 @@ class Watching:
         self._digest: tuple[int, bytes] = (-1, b"")
         self._stale = False
         self._idle: dict[str, int] = {}  # node -> seconds its link was not needed
-        self._cards: dict[Path, int] = {}
         self._loops: list[gevent.Greenlet] = []
         self._save_from = 0  # tick of the chores; later after the disk refused
         self._beat_wanted = self._frugal = False
@@ -146,10 +135,11 @@ class Watching:
         if self._many:
             self._remembered = {p.node: (p.card.boot, p.card.serial) for p in node.roster.peers.values()}
             self._settle_by = time.monotonic() + SETTLE_S
-        self._write_card()
-        self._siblings()
+        node.finding.write_card()
+        node.finding.siblings()
         self._choose()
-        self._loops = [gevent.spawn(self._go_on, f) for f in (self._beats, self._ticks, self._chores, self._seeds)]
+        loops = (self._beats, self._ticks, self._chores, node.finding.seeds)
+        self._loops = [gevent.spawn(self._go_on, loop) for loop in loops]
 
     def stop(self) -> None:
         gevent.killall(self._loops, block=False)
@@ -173,7 +163,7 @@ class Watching:
         self._number += 1
         card = node.card() if with_card or self._number % CARD_EVERY == 1 else None
         signal = wire.Beat(
-            node.node, node.boot, self._number, node._serial, node.answering.running, node.casting.marks(),
+            node.node, node.boot, self._number, node.serial, node.answering.running, node.casting.marks(),
             node.roster.tombs, self._own_digest(), card, node.settings.commit_mark(),
         )  # fmt: skip
         node.casting.publish(wire.CHATTER, signal)
@@ -184,7 +174,7 @@ class Watching:
 
     def announce(self) -> None:
         """The card changed."""
-        self._write_card()
+        self._node.finding.write_card()
         self._stale = True
         self.beat(with_card=True)
 
@@ -206,7 +196,7 @@ class Watching:
         node = self._node
         if not node.is_controller or self._remembered is not None:
             return b""
-        version = node.roster.version * 1000 + node._serial
+        version = node.roster.version * 1000 + node.serial
         if self._digest[0] != version:
             self._digest = (version, digest(node.seen()))
         return self._digest[1]
@@ -476,7 +466,7 @@ class Watching:
             if ticks % 10 == 0:
                 self._settle()
                 self._node.roster.calm_down()
-                self._siblings()
+                self._node.finding.siblings()
                 self._rest_idle()
                 if self._frugal and self._remembered is None:
                     self._look_for_lost()
@@ -507,10 +497,6 @@ class Watching:
                 if self._idle[peer.node] >= (IDLE_S if link.up else LOST_S):
                     link.stop()
 
-    def look_again(self) -> None:
-        """Cards of this machine's other processes that did not hold before may hold now."""
-        self._cards.clear()
-
     def _look_for_lost(self) -> None:
         """Who is not here and does not come by itself (it may have lost our address) is dialled in turn."""
         peers = self._node.roster.peers
@@ -522,79 +508,6 @@ class Watching:
             if peer is not None and peer.status is not Status.UP:
                 self._node.link(peer).hurry()
         del self._lost[:LOOKED_FOR]
-
-    def _write_card(self) -> None:
-        node = self._node
-        path = Path(node.settings.state_dir) / f"card.{node.settings.process}"
-        keys.write_public(path, msgspec.msgpack.encode(node.card()))
-
-    def _siblings(self) -> None:
-        """Other processes of this machine leave their card in the state folder."""
-        node = self._node
-        for path in Path(node.settings.state_dir).glob("card.*"):
-            try:
-                changed = path.stat().st_mtime_ns
-                if path.name == f"card.{node.settings.process}" or self._cards.get(path) == changed:
-                    continue
-                self._cards[path] = changed
-                card = msgspec.msgpack.decode(path.read_bytes(), type=wire.Card)
-                if card.host == node.host and card.node != node.node:
-                    node.roster.prove(node.chain(), card, node.pair.public)
-            except (OSError, *wire.BROKEN, MeshError) as error:
-                LOG.debug("%s: %s is not used: %s", node.node, path, error)
-
-    def _seeds(self) -> None:
-        """`--join HOST[:PORT]`: a known member's door at another address."""
-        node = self._node
-        while node.settings.join:
-            peers = list(node.roster.peers.values())
-            if any(p.status is Status.UP and p.card.host != node.host for p in peers):
-                gevent.sleep(10)
-                continue
-            for seed in node.settings.join:
-                host, port = addresses.parse_seed(seed)
-                try:
-                    places = addresses.resolve(host)
-                except OSError as error:
-                    LOG.debug("%s: seed %s: %s", self._node.node, seed, error)
-                    continue
-                keys_known = list(dict.fromkeys(p.card.key for p in peers if p.card.host != node.host))[:8]
-                for address, key in itertools.product(places[:4], keys_known):
-                    try:
-                        with Knock(node.context, node.pair, address, port, key, node.settings.handshake_s) as knock:
-                            shown = knock.ask(AskCert())
-                        card = msgspec.structs.replace(shown.card, address=address)
-                        self._node.link(node.roster.prove(shown.chain, card, key)).hurry()
-                        break
-                    except MeshError as error:
-                        LOG.debug("%s: seed %s: %s", node.node, seed, error)
-            gevent.sleep(3)
-
-
-def interest(me: str, controller: bool, hears: set[Role], peers: list[Peer], ring: int) -> set[str]:
-    """Names of the nodes whose beats and casts come here directly."""
-    if controller:
-        return {p.node for p in peers}
-    host = me.partition("/")[0]
-    chosen = {p.node for p in peers if p.is_controller or p.card.host == host}
-    if hears & {Role.HOST, Role.MEMBER, Role.OPERATOR}:
-        chosen |= {p.node for p in peers if p.listed}
-    if not any(p.is_controller for p in peers):  # nobody to ask yet
-        chosen |= {p.node for p in peers}
-    alive = [p.node for p in peers if not p.is_controller and p.status not in (Status.DOWN, Status.LEFT)]
-    everyone = [p.node for p in peers if not p.is_controller]
-    for names in (alive, everyone):
-        order = sorted({me, *names}, key=place)
-        at = order.index(me)
-        for step in range(1, ring + 1):
-            chosen |= {order[(at + step) % len(order)], order[(at - step) % len(order)]}
-    return chosen - {me}
-
-
-@lru_cache(maxsize=16_384)
-def place(node: str) -> bytes:
-    """On the ring."""
-    return blake2b(node.encode(), digest_size=8).digest()
 
 
 def digest(members: list[wire.Seen]) -> bytes:

@@ -16,8 +16,8 @@ from nova0.mesh.addresses import parse_seed, resolve, seen_from_here, with_scope
 from nova0.mesh.bus import Status
 from nova0.mesh.discovery import interfaces, nearest, packed
 from nova0.mesh.peer import Peer
+from nova0.mesh.ring import interest
 from nova0.mesh.surface import Role
-from nova0.mesh.watching import interest
 
 
 def test_the_nearest_of_several_addresses_comes_first():

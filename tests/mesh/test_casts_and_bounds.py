@@ -15,8 +15,8 @@ from nova0.mesh.driven import FAREWELL_MS
 from nova0.mesh.errors import Busy, CallTimeout, Incompatible, RemoteError, Unreachable
 from nova0.mesh.liveness import Judge
 from nova0.mesh.peer import Peer
+from nova0.mesh.ring import interest
 from nova0.mesh.surface import CONTROLLER, Role, Surface, call, cast
-from nova0.mesh.watching import interest
 
 
 class ListenAPI(Surface):
