@@ -73,6 +73,12 @@ class Asking:
         assert set(self.answers) == {1}, "no label ran twice"
 
 
+def key_of(node, name):
+    """None for a while where a slow machine hears that the old key is out before it hears of the new one."""
+    peer = node.roster.peers.get(name)
+    return peer and peer.card.key
+
+
 @pytest.mark.design("Y1", "Y2")
 def test_a_host_changes_its_key_and_no_call_to_it_or_from_it_fails_or_runs_twice(lab):
     one, two = host(lab), host(lab, "lab2")
@@ -88,7 +94,7 @@ def test_a_host_changes_its_key_and_no_call_to_it_or_from_it_fails_or_runs_twice
     for node in (lab.main, two):
         until(lambda n=node: n.roster.tombstones.is_out(before.key), what="the old key is out everywhere")
         assert not node.roster.admits(before.key)
-        until(lambda n=node: n.roster.peers["lab1/host"].card.key == one.pair.public, what="the new one is known")
+        until(lambda n=node: key_of(n, "lab1/host") == one.pair.public, what="the new one is known")
     all_up(lab.main, one, two)
     assert one.identity.certificate.node_id == before.node_id and one.identity.certificate.vouch == before.vouch
     assert not (lab.folder / "lab1" / RETIRING).exists() and not (lab.folder / "lab1" / identity.NEXT_KEY).exists()
