@@ -1,8 +1,9 @@
 """How a policy would spread, pack and refuse: a load replayed over hosts that are not there.
 
-The load is generated (--servers, --size, --lifetime, --seed), or read from a file of JSON lines such as
-{"boot": "a", "vcpus": 2, "memory_mb": 4096, "disk_gb": 20, "hints": {}} and {"delete": "a"}. The scheduler and
-its options are the real ones; `--set` changes an option of [scheduler] for this run.
+The load is generated (--servers, --size, --lifetime, --seed), or read from a file: as `nova0 schedule record` wrote
+it, or any JSON lines such as {"boot": "a", "vcpus": 2, "memory_mb": 4096, "disk_gb": 20, "hints": {}} and
+{"delete": "a"}. Hosts that the file describes are used unless --hosts is given. The scheduler and its options are the
+real ones; `--set` changes an option of [scheduler] for this run.
 
 Example:
     $ nova0 schedule simulate --hosts 20 --servers 500 --set ram_weight_multiplier=-1
@@ -18,7 +19,7 @@ JSON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hosts", default="10", metavar="N[:VCPUS:MIB:GIB]", help="equal hosts (10:16:65536:1000)")
+    parser.add_argument("--hosts", metavar="N[:VCPUS:MIB:GIB]", help="equal hosts (10:16:65536:1000)")
     parser.add_argument("--servers", type=int, default=200, metavar="N", help="boots to generate (200)")
     parser.add_argument(
         "--size",
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         if not equals:
             raise Failure(f"--set {one}: write OPTION=VALUE")
     try:
-        number, *sizes = (int(word) for word in args.hosts.split(":"))
+        number, *sizes = (int(word) for word in (args.hosts or "10").split(":"))
         if number < 1 or len(sizes) > 3:
             raise ValueError
     except ValueError:
@@ -69,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.load:
             with open(args.load) if args.load != "-" else sys.stdin as lines:
-                outcome = simulation.run(
-                    views, simulation.recorded(lines), args.policy or CONF.scheduler.scheduler_driver
-                )
+                events = list(simulation.recorded(lines))
+            known = [simulation.described(event.host, event.metadata) for event in events if event.host]
+            views = known if known and not args.hosts else views
         else:
-            events = simulation.generated(args.servers, drawn, args.lifetime, args.seed)
-            outcome = simulation.run(views, events, args.policy or CONF.scheduler.scheduler_driver)
+            events = list(simulation.generated(args.servers, drawn, args.lifetime, args.seed))
+        outcome = simulation.run(views, events, args.policy or CONF.scheduler.scheduler_driver)
     except (OSError, ValueError) as error:
         raise Failure(str(error)) from error
     summary = outcome.summary()

@@ -52,6 +52,22 @@ def test_a_recorded_load_is_replayed():
     assert simulated("--load", "-", "--hosts", "2", stdin=load)["servers_most"] == 1
 
 
+def test_servers_asked_for_together_are_placed_all_or_none():
+    load = '{"boot": "a", "together": ["b", "c"]}\n{"boot": "d", "together": ["e", "f"], "at_least": 1}\n'
+    found = simulated("--load", "-", "--hosts", "1:8:1024:100", stdin=load)
+    assert (found["placed"], found["rejected"]) == (2, 4)
+
+
+def test_a_load_may_describe_its_hosts_and_be_one_array():
+    host = {"hypervisor_type": "fake", "hypervisor_version": 1, "virt_type": "fake", "arch": "x86_64", "disk_gb": 10}
+    lab1 = host | {"host": "lab1", "hypervisor_hostname": "lab1", "vcpus": 2, "memory_mb": 2048}
+    boots = [{"boot": name, "hints": {"group": "g"}, "policy": "anti-affinity"} for name in "ab"]
+    load = json.dumps([{"host": lab1, "metadata": {"ram_allocation_ratio": ["2"]}}, *boots], indent=1)
+    assert simulated("--load", "-", stdin=load)["reasons"] == {"ServerGroupAntiAffinityFilter": 1}
+    elsewhere = simulated("--load", "-", "--hosts", "2", stdin=load)
+    assert (elsewhere["hosts"], elsewhere["placed"]) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -250,6 +250,18 @@ def test_schedule_explain_says_why_a_server_goes_where_it_goes(lab):
 
 
 @pytest.mark.slow
+def test_schedule_record_writes_what_simulate_replays(lab, tmp_path):
+    lab.run("launch", "tiny", "noted")
+    load = tmp_path / "load.jsonl"
+    load.write_text(lab.run("schedule", "record", "--since", "1h", "--hosts").stdout)
+    found = lab.json("schedule", "simulate", "--load", str(load))
+    assert found["hosts"] == 1 and found["placed"] >= 1 and found["rejected"] == 0
+    assert len(lab.json("schedule", "record", "--since", "1h")) == len(load.read_text().splitlines()) - 1
+    assert "30m, 12h, 7d" in lab.run("schedule", "record", "--since", "soon", code=1).stderr
+    lab.run("rm", "noted")
+
+
+@pytest.mark.slow
 def test_a_typo_in_one_name_deletes_no_other(lab):
     lab.run("launch", "tiny", "kept")
     lab.run("rm", "kept", "tpyo", code=1)

@@ -1,4 +1,5 @@
-"""Why a server goes where it goes: what each filter leaves and each weigher gives, for a real or a what-if request."""
+"""Why a server goes where it goes: what each filter leaves and each weigher gives, for a real or a what-if request;
+and which servers were asked for, to be replayed."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ from nova0.controller.api.resource import route
 from nova0.controller.compute import boot_image, flavors
 from nova0.controller.compute.refusals import BadRequest
 from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.scheduler import recording
 from nova0.controller.scheduler import request as scheduling
 from nova0.controller.scheduler.selection import Trace
 from nova0.objects.errors import NotSupported, NoValidHost
 
 _TEXT = {"type": "string", "maxLength": 255}
+_NUMBER = {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,20})?$"}
 _EXPLAIN = v.obj(
     {
         "server": _TEXT,
@@ -46,6 +49,20 @@ def explain(request: Request) -> dict[str, Any]:
     except NoValidHost as error:
         raise ApiError(404, error.message) from error
     return view(trace)
+
+
+@route("GET", "/schedule/load", needs="admin", query={"since": _NUMBER, "marker": _NUMBER}, query_strict="2.1")
+def load(request: Request) -> dict[str, Any]:
+    """Servers asked for, or there, since a time (seconds since the epoch), in the order in which they were asked
+    for. `next` is the marker of the following page, null at the end."""
+    since, marker = float(request.query.get("since") or 0), int(float(request.query.get("marker") or 0))
+    return request.store.read(lambda: recording.page(since, marker))
+
+
+@route("GET", "/schedule/hosts", needs="admin")
+def hosts(request: Request) -> dict[str, Any]:
+    """Every enabled host as it last described itself, and the metadata of its aggregates."""
+    return {"hosts": request.store.read(recording.hosts)}
 
 
 def view(trace: Trace) -> dict[str, Any]:
