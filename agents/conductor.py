@@ -35,7 +35,9 @@ class ConductorAgent(ConductorAPI):
             raise NotAllowed(f"{host} may not report for {state.host}")
         if self.store.write(lambda: reports.host_reported(state)):
             log.info("host %s is new: %s vCPUs, %s MiB, %s GiB", host, state.vcpus, state.memory_mb, state.disk_gb)
-        self.controller.scheduler.stale(host)
+            self.controller.scheduler.stale(host)
+        else:
+            self.controller.scheduler.reported(host)
 
     def instances_of(self) -> list[Instance]:
         host, cluster_id = self._host(), self.controller.cluster_id

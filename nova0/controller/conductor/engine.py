@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
 import peewee
@@ -110,21 +110,21 @@ class Engine:
         ).execute()
 
     def _due(self) -> list[OperationRow]:
-        rows = list(
-            OperationRow.select()
+        names: Any = (
+            OperationRow.select(OperationRow.uuid, OperationRow.subject, OperationRow.kind)
             .where(OperationRow.state.in_(("ready", "running")), OperationRow.not_before <= now())
             .order_by(OperationRow.id)
             .limit(AT_ONCE * 2)
         )
         due, subjects = [], set(self._under_way.values())
-        for row in rows:
-            if row.uuid in self._under_way:
+        for uuid, subject, kind in names.tuples():  # most are under way: their rows are not read again
+            if uuid in self._under_way:
                 continue
             # One operation at a time on a server; a delete does not wait, it supersedes.
-            if row.kind != "delete" and row.subject in subjects:
+            if kind != "delete" and subject in subjects:
                 continue
-            subjects.add(row.subject)
-            due.append(row)
+            subjects.add(subject)
+            due.append(OperationRow.known("uuid", uuid))
         return due
 
     def _take(self, row: OperationRow) -> OperationRow | None:

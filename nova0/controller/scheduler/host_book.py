@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 ALIVE_S = 0.5  # who is alive is asked again after so long, or when the mesh says that something changed
 AT_ONCE = 500  # hosts read in one query
+FEW = 100  # hosts: what these report is read before the next choice
+REPORTS_S = 0.5  # what one of more reports is read with that of others, not later than this
 
 
 class Lives(Protocol):
@@ -61,6 +63,8 @@ class HostBook:
         self._placed: dict[str, tuple[str, Taken]] = {}  # chosen here, not yet seen in the store
         self._failed: Counter[str] = Counter()
         self._noted: deque[str | None] = deque([None])  # what changed, as told by any thread
+        self._reports: deque[str] = deque()  # who described itself again
+        self._reports_at = -1e9
         self._lost: deque[str | None] = deque()  # where a claim was refused: read at once, whatever the period
         self._columns: HostColumns | None = None
         self._alive: set[str] = set()
@@ -71,6 +75,11 @@ class HostBook:
     def stale(self, host: str | None = None) -> None:
         """This host (None: any) is read from the store before the next choice. From any thread."""
         self._noted.append(host)
+
+    def reported(self, host: str) -> None:
+        """A known host described itself again: seen by the next choice, in large clouds within REPORTS_S. From any
+        thread. Ten thousand hosts report a hundred and more times a second, which would be a read for each choice."""
+        self._reports.append(host)
 
     def refused(self, host: str, uuid: str) -> None:
         """The store refused what was consumed here: the host is not as it was believed. From any thread."""
@@ -146,6 +155,9 @@ class HostBook:
     # reading
 
     def _sync(self) -> None:
+        if self._reports and (len(self._views) < FEW or time.monotonic() - self._reports_at >= REPORTS_S):
+            self._reports_at = time.monotonic()
+            self._noted.extend({self._reports.popleft() for _ in range(len(self._reports))})
         if self._noted and time.monotonic() - self._read_at >= self._period_s:
             self._read_at = time.monotonic()
             self._refresh(self._noted)

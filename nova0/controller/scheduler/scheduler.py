@@ -118,6 +118,10 @@ class Scheduler:
         """What is known of this host (None: of any) is read anew before the next choice."""
         self.book.stale(host)
 
+    def reported(self, host: str) -> None:
+        """A known host described itself again. From any thread."""
+        self.book.reported(host)
+
     def views(self) -> list[HostView]:
         """All hosts with their life as of now."""
         return self.book.views()

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from nova0.controller.scheduler import host_book
 from nova0.controller.scheduler.driver import World
 from nova0.controller.scheduler.policies import policy
 from nova0.objects.errors import NoValidHost
@@ -93,6 +94,24 @@ def test_failed_builds_are_remembered_until_one_ends_well():
     kept.consume("h1", "s1", taken())
     kept.built("s1")
     assert kept.views()[0].failed_builds == 0 and not kept.views()[0].heavy
+
+
+def test_reports_of_many_hosts_are_read_together_and_of_few_at_once(monkeypatch):
+    few, many = book([host(f"h{n}") for n in range(9)]), book([host(f"h{n}") for n in range(150)])
+    monkeypatch.setattr(host_book, "REPORTS_S", 3600.0)
+    for kept, read in ((few, 3), (many, 2)):
+        kept.views()
+        for name in ("h1", "h2"):
+            kept.reported(name)  # of many the first is read: nothing was for long
+            kept.views()
+        assert kept.reads == read
+    many.stale("h3")  # what an operator changed waits for nothing
+    many.views()
+    assert many.reads == 3
+    monkeypatch.setattr(host_book, "REPORTS_S", 0.0)
+    many.views()
+    many.views()
+    assert many.reads == 4
 
 
 def test_a_host_that_falls_silent_is_seen_at_the_next_choice():
