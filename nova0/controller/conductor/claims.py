@@ -9,10 +9,20 @@ from typing import Any
 import msgspec
 from peewee import JOIN, fn
 
+from nova0.controller.db.base_table import DATABASE
 from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
 from nova0.controller.scheduler.host_view import Taken
 from nova0.controller.scheduler.request import Request
 from nova0.objects.host import HostState
+
+
+_TAKE = """
+    UPDATE host
+    SET vcpus_used = vcpus_used + ?, memory_mb_used = memory_mb_used + ?, disk_gb_used = disk_gb_used + ?,
+        servers = servers + 1, resources_used = coalesce(?, resources_used)
+    WHERE host = ? AND NOT disabled
+        AND vcpus_used + ? <= ? AND memory_mb_used + ? <= ? AND disk_gb_used + ? <= ?
+"""
 
 
 class ClaimLost(Exception):
@@ -28,25 +38,12 @@ def claim(uuid: str, host: str, taken: Taken, limits: dict[str, float]) -> None:
         if held.host == host:
             return
         free(uuid)
-    more = _with_resources(host, taken.resources) if taken.resources else {}
-    rows = (
-        HostRow.update(
-            vcpus_used=HostRow.vcpus_used + taken.vcpus,
-            memory_mb_used=HostRow.memory_mb_used + taken.memory_mb,
-            disk_gb_used=HostRow.disk_gb_used + taken.disk_gb,
-            servers=HostRow.servers + 1,
-            **more,
-        )
-        .where(
-            HostRow.host == host,
-            HostRow.disabled == False,  # noqa: E712 - a column
-            HostRow.vcpus_used + taken.vcpus <= limits["vcpus"],
-            HostRow.memory_mb_used + taken.memory_mb <= limits["memory_mb"],
-            HostRow.disk_gb_used + taken.disk_gb <= limits["disk_gb"],
-        )
-        .execute()
-    )
-    if rows != 1:
+    resources = _with_resources(host, taken.resources) if taken.resources else None
+    numbers = (taken.vcpus, taken.memory_mb, taken.disk_gb)
+    most = (limits["vcpus"], limits["memory_mb"], limits["disk_gb"])
+    room = (value for pair in zip(numbers, most, strict=True) for value in pair)
+    used = HostRow.resources_used.db_value(resources)
+    if DATABASE.execute_sql(_TAKE, (*numbers, used, host, *room)).rowcount != 1:
         raise ClaimLost(host)
     ClaimRow.create(
         instance_uuid=uuid,
@@ -58,7 +55,7 @@ def claim(uuid: str, host: str, taken: Taken, limits: dict[str, float]) -> None:
     )
 
 
-def _with_resources(host: str, wanted: dict[str, int]) -> dict[str, dict[str, int]]:
+def _with_resources(host: str, wanted: dict[str, int]) -> dict[str, int]:
     """The host's used custom resources with these added. Raises ClaimLost. Read and written in the same
     transaction, of which there is one at a time."""
     row = HostRow.one("host", host)
@@ -69,7 +66,7 @@ def _with_resources(host: str, wanted: dict[str, int]) -> dict[str, dict[str, in
     used.update(wanted)
     if any(used[name] > there.get(name, 0) for name in wanted):
         raise ClaimLost(host)
-    return {"resources_used": dict(used)}
+    return dict(used)
 
 
 def hold_to_group(request: Request, host: str) -> None:

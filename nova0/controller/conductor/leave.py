@@ -15,6 +15,7 @@ from nova0.objects.states import VmState
 LEASE_MS = 20_000  # from before the host asked; a guest must be started within it
 
 _MAY_START = ("boot", "start", "reboot")
+_UNDER_WAY = "SELECT kind FROM operation WHERE subject = ? AND state IN ('ready', 'running')"  # as in Table.one
 
 
 def grant(store: Store, host: str, uuid: str, generation: int) -> int:
@@ -28,20 +29,12 @@ def grant(store: Store, host: str, uuid: str, generation: int) -> int:
             raise Stale(f"{host}: server {uuid} is at generation {row.generation}, not {generation}")
         if row.host != host:
             raise LeaveRefused(f"{host}: server {uuid} is placed on {row.host or 'no host'}")
-        wanted = (
-            OperationRow.select()
-            .where(
-                OperationRow.subject == uuid,
-                OperationRow.kind.in_(_MAY_START),
-                OperationRow.state.in_(("ready", "running")),
-            )
-            .exists()
-        )
+        under_way = OperationRow.raw(_UNDER_WAY, uuid).tuples()
+        wanted = any(kind in _MAY_START for (kind,) in under_way)
         # A host that was rebooted may start again what should be running, where it is set to.
         if not wanted and not (row.vm_state == VmState.ACTIVE and row.task_state is None):
             raise LeaveRefused(f"{host}: nobody asked to start server {uuid}")
-        row.host_leased_until = now() + LEASE_MS / 1000
-        row.save(only=[InstanceRow.host_leased_until])
+        InstanceRow.change({"uuid": uuid}, host_leased_until=now() + LEASE_MS / 1000)
         return LEASE_MS
 
     return store.write(closure)
