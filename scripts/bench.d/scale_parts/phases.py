@@ -46,7 +46,9 @@ def share_allowed(agents: int) -> float:
 
 
 class Bench:
-    """One controller and so many simulated agents."""
+    """One controller and so many simulated agents. `whole`: how a whole controller is run."""
+
+    whole = Whole
 
     def __init__(self, options: argparse.Namespace, agents: int) -> None:
         self.options, self.most = options, agents
@@ -75,7 +77,7 @@ class Bench:
             door_port=free_port(),
             **base,
         )
-        self.eyes[CONTROLLER] = (Whole if whole else Eye)(self.folder, settings)
+        self.eyes[CONTROLLER] = (self.whole if whole else Eye)(self.folder, settings)
         self.eyes[CONTROLLER].start()  # once, for its ports
         self.eyes[CONTROLLER].kill()
         rpc, pub, ear, door, *_ = map(int, (state / "ports.controller").read_text().split())

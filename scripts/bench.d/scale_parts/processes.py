@@ -151,6 +151,7 @@ class Whole(Eye):
 
     def start(self) -> None:
         state = self._state = Path(self.settings.state_dir).parent
+        self.api_port = free_port()
         announced = state / "run" / "controller.json"
         announced.unlink(missing_ok=True)
         log = self.folder / f"{self.settings.host}.log"
@@ -159,18 +160,20 @@ class Whole(Eye):
             self._env = {
                 **os.environ,
                 "NOVA0_STATE_PATH": str(state),
-                "NOVA0_MESH_MDNS": "false",
-                "NOVA0_MESH_LISTEN": "127.0.0.1",
+                "NOVA0_MESH__MDNS": "false",
+                "NOVA0_MESH__LISTEN": "127.0.0.1",
                 "NOVA0_MY_IP": "127.0.0.1",
-                "NOVA0_API_OSAPI_LISTEN_PORT": str(free_port()),
-                "NOVA0_MESH_DOOR_PORT": str(self.settings.door_port),
+                "NOVA0_API__OSAPI_LISTEN_PORT": str(self.api_port),
+                "NOVA0_MESH__DOOR_PORT": str(self.settings.door_port),
             }
-            words = [NOVA0, "agent", "run", "controller", "--host", self.settings.host]
-            self._process = subprocess.Popen(words, stdout=out, stderr=out, env=self._env)
+            self._process = subprocess.Popen(self.words(), stdout=out, stderr=out, env=self._env)
         self._reader = gevent.spawn(self._follow, log, start)
         until(lambda: announced.exists() or self._process.poll() is not None, 60, "the controller is ready")
         if self._process.poll() is not None:
             raise SystemExit(f"the controller did not start: see {log}")
+
+    def words(self) -> list[str]:
+        return [NOVA0, "agent", "run", "controller", "--host", self.settings.host]
 
     @property
     def pid(self) -> int:

@@ -159,7 +159,10 @@ class Agent:
 
 
 class World:
-    """The agents of one process, driven by lines on standard input; counts go out once a second."""
+    """The agents of one process, driven by lines on standard input; counts go out once a second. A measurement that
+    asks more of its agents has a `kind` of its own."""
+
+    kind = Agent
 
     def __init__(self, folder: Path, first: int, last: int) -> None:
         descriptors()
@@ -178,7 +181,7 @@ class World:
             secret, chain, card = msgspec.msgpack.decode(
                 (folder / "agents" / str(number)).read_bytes(), type=tuple[bytes, Chain, wire.Card]
             )
-            self.agents[number] = Agent(self, keys.CurvePair(secret), chain, card)
+            self.agents[number] = self.kind(self, keys.CurvePair(secret), chain, card)
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
