@@ -15,7 +15,6 @@ from nova0.controller.scheduler.host_view import Taken
 from nova0.controller.scheduler.request import Request
 from nova0.objects.host import HostState
 
-
 _TAKE = """
     UPDATE host
     SET vcpus_used = vcpus_used + ?, memory_mb_used = memory_mb_used + ?, disk_gb_used = disk_gb_used + ?,
