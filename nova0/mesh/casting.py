@@ -38,6 +38,7 @@ from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
 TOGETHER = 128  # casts in one frame
+BUDGET = 32  # frames of one publisher in one turn of the loop: each may hold many casts
 LARGE_BYTES = 64 << 10  # of arguments in one frame, or one cast that has more
 MARK_S = 10.0  # a topic's mark stays in the beats for so long after its last cast
 MOST_MARKS = 256
@@ -248,7 +249,9 @@ class Casting:
         for topic in self._wanted:
             sub.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
         dial(sub, card.address, card.pub_port)
-        self._subs[peer.node] = Driven(sub, lambda to, body: self._take(peer, body), traffic=home.counts.casts)
+        self._subs[peer.node] = Driven(
+            sub, lambda to, body: self._take(peer, body), traffic=home.counts.casts, budget=BUDGET
+        )
         self._renewed(peer.node)
 
     def rest(self, seconds: float) -> None:
