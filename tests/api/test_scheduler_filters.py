@@ -17,6 +17,8 @@ from nova0.host.compute.machine import Machine, Settings
 from nova0.objects.errors import DriverError
 from tests.unit.host.test_load import Kernel
 
+pytestmark = pytest.mark.slow  # a cloud for each; test_scheduling and tests/unit/scheduler are quick
+
 THREE = {"lab1": {}, "lab2": {}, "lab3": {}}
 
 

@@ -17,7 +17,7 @@ from nova0.controller.db.compute_tables import HostRow
 from nova0.mesh.identity import create_cluster
 from nova0.objects.errors import DriverError
 
-pytestmark = pytest.mark.slow  # a cloud for each; test_scheduling and test_scheduler_filters are quick
+pytestmark = pytest.mark.slow  # a cloud for each; test_scheduling and tests/unit/scheduler are quick
 
 
 @pytest.fixture(scope="module")
