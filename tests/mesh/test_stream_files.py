@@ -124,10 +124,14 @@ def test_a_leftover_of_another_longer_file_does_no_harm(lab):
 
 @pytest.mark.design("SF3")
 def test_several_sources_each_give_a_part(lab, monkeypatch):
-    asked = {}
+    asked, here, all_here = {}, set(), gevent.event.Event()
     plain = Share.next
 
     def watched(self, who, now):
+        here.add(who)
+        if len(here) == 3:
+            all_here.set()
+        all_here.wait(60)  # else two may have given all before the third has come
         block = plain(self, who, now)
         if block is not None:
             asked.setdefault(who, set()).add(block)

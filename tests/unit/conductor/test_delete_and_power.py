@@ -50,7 +50,7 @@ def test_delete_during_prepare_leaves_no_guest(cloud):
     preparing = gevent.event.Event()
     host.script["prepare"] = lambda uuid: (preparing.set(), gevent.sleep(0.3))
     uuid = cloud.boot()
-    preparing.wait(5)
+    preparing.wait(30)
     cloud.ask("delete", uuid)
     gone(cloud, uuid)
     states = cloud.until(
@@ -179,14 +179,14 @@ def test_a_boot_that_a_delete_superseded_changes_nothing_more(cloud):
 
     def refused(uuid, generation):
         starting.set()
-        deleting.wait(5)
+        deleting.wait(30)
         raise DriverError("lab1: no")
 
     host.locks = {}
     host._alone = lambda uuid: RLock()  # the delete gets through while the start hangs
     host.script["start"] = refused
     uuid = cloud.boot()
-    starting.wait(5)
+    starting.wait(30)
     generations = []
     host.script["delete"] = lambda uuid, generation: (generations.append(generation), deleting.set(), gevent.sleep(0.3))
     cloud.ask("delete", uuid)

@@ -18,7 +18,7 @@ def test_a_boot_goes_on_after_a_restart(cloud, method):
     there = gevent.event.Event()
     host.script[method] = lambda uuid, *more: (there.set(), gevent.sleep(0.2))
     uuid = cloud.boot()
-    there.wait(5)
+    there.wait(30)
     cloud.crash()
     host.script.clear()
     cloud.open()

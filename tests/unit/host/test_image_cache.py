@@ -275,7 +275,7 @@ def test_the_timer_ages_only_what_no_server_here_is_made_of(lab, option):
     option("remove_unused_original_minimum_age_seconds", 0)
     used, unused = lab.images.add("used", BODY[:100]), lab.images.add("unused", BODY[:100])
     machine = lab.host()
-    assert machine.adoption.adopted.wait(5)
+    assert machine.adoption.adopted.wait(30)
     server, gone = an_instance(1, image=used), an_instance(2, image=unused)
     for instance in (server, gone):
         lab.compute().prepare(instance, [a_view(server, gone)])
@@ -289,7 +289,7 @@ def test_nothing_is_aged_while_a_guest_here_has_no_record(lab, option, caplog):
     option("fetch_images", True, group="fake")
     option("remove_unused_original_minimum_age_seconds", 0)
     machine = lab.host()
-    assert machine.adoption.adopted.wait(5)
+    assert machine.adoption.adopted.wait(30)
     server = an_instance(image=lab.images.add("i1", BODY[:100]))
     lab.compute().prepare(server, [a_view(server)])
     machine.records.drop(server.uuid)

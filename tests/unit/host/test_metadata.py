@@ -131,7 +131,7 @@ class Guest:
     def __call__(self, path, method="GET"):
         request = urllib.request.Request(f"http://{self.where[0]}:{self.where[1]}{path}", method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

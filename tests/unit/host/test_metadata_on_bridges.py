@@ -26,7 +26,7 @@ FileObject(sys.stdin).read()  # the loop runs on meanwhile
 
 ASK = """
 import urllib.request
-print(urllib.request.urlopen("http://169.254.169.254/latest/meta-data/hostname", timeout=5).read().decode())
+print(urllib.request.urlopen("http://169.254.169.254/latest/meta-data/hostname", timeout=30).read().decode())
 """
 
 

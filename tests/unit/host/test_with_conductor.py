@@ -33,7 +33,7 @@ class Wings(Cloud):
         for agent in made.agents():
             bus.offer(agent)
         bus.start()
-        assert made.adoption.adopted.wait(5)
+        assert made.adoption.adopted.wait(30)
         return made
 
     def kill(self, machine: Machine) -> None:
