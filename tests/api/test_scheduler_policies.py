@@ -79,7 +79,7 @@ def test_chance_is_even_and_takes_no_host_that_is_down(cloud):
     for machine in lab.machines.values():  # the choice is made before a host is asked for anything
         machine.script["prepare"] = lambda *_: gevent.sleep(600)
     found = Counter(host_of(one) for one in lab.together(1000, flavor=lab.flavor(memory_mb=64), placed=True))
-    assert set(found) == {"lab0", "lab1", "lab2", "lab3"} and all(200 < number < 300 for number in found.values())
+    assert set(found) == {"lab0", "lab1", "lab2", "lab3"} and all(180 < number < 320 for number in found.values())
 
 
 # simple
@@ -345,6 +345,7 @@ def test_smallest_cost_and_largest_weight_give_the_same_order(cloud, cost, multi
 # what one choice knows of those before it
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S126", "S089")
 def test_caching_reads_the_hosts_once_a_period_and_its_own_placements_count(cloud):
     lab = cloud("scheduler_driver = caching\ncaching_period_s = 3600", TEN[:4])
