@@ -20,13 +20,13 @@ import zmq
 from nova0.crashpoints import crash_point
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
-from nova0.mesh.bus import Caller
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.counts import Counts
 from nova0.mesh.driven import FAREWELL_MS, Driven, Pool
 from nova0.mesh.errors import BadArguments, Busy, CallTimeout, JoinRefused, MeshError, StoreDoubted, Unreachable
 from nova0.mesh.journal import Journal
 from nova0.mesh.keys import CurvePair, key_bytes, key_text
+from nova0.mesh.members import Caller
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offered, Offers
 from nova0.mesh.operators import Operators

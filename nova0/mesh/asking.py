@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import msgspec
 from gevent.pool import Pool
 
-from nova0.mesh.bus import Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Signed, read_certificate, verify_kind
 from nova0.mesh.codec import decode, encode
 from nova0.mesh.errors import BadArguments, JoinRefused, MeshError, Unreachable
 from nova0.mesh.identity import Identity
+from nova0.mesh.members import Member, Status
 from nova0.mesh.mesh_api import MeshAPI
 from nova0.mesh.roster import Roster
 from nova0.mesh.surface import SHORT, Timeout

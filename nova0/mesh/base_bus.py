@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from nova0.mesh import offers as dispatch
-from nova0.mesh.bus import Caller
 from nova0.mesh.codec import MethodCodec
+from nova0.mesh.members import Caller
 from nova0.mesh.stub import Stub, stub_class
 from nova0.mesh.surface import Surface
 

@@ -6,12 +6,10 @@ Both pass one suite (tests/mesh/test_bus_contract.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import msgspec
-
 from nova0.mesh.follow import Follower, Snapshot
+from nova0.mesh.members import Caller, Member, Status
 from nova0.mesh.surface import Surface
 
 if TYPE_CHECKING:
@@ -20,44 +18,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Surface)
 T = TypeVar("T")
-
-
-class Status(StrEnum):
-    """What this node believes of a peer."""
-
-    UNKNOWN = "unknown"  # not heard since our own start; nothing is concluded from it
-    UP = "up"
-    SUSPECT = "suspect"  # beats missed; being probed
-    DOWN = "down"
-    LEFT = "left"  # said goodbye
-
-
-class Member(msgspec.Struct, kw_only=True):
-    """One node of the cluster as seen from here."""
-
-    node: str  # "<host>/<process>", e.g. "lab1/host"
-    host: str
-    roles: tuple[str, ...]
-    topics: tuple[str, ...]
-    address: str  # host:port of its RPC socket
-    version: str
-    status: Status
-    beat_age_s: float | None  # seconds since last sign of life; None before the first
-    load: int = 0  # calls it is working on
-    detail: str = ""  # why it is not up: stopped, loop held, cut link; and who says so
-    quarantine: str = ""  # why it is given no new work: two machines use its key
-    protocol: int = 1  # highest it speaks, as its card says
-
-
-class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is calling, as certified; given by `Bus.caller()` inside a method."""
-
-    node: str
-    host: str
-    roles: tuple[str, ...]
-    request_id: str
-    context: dict[str, Any] = {}
-    operator: str = ""  # whose order it is, where `roles` has operator
 
 
 class Bus(Protocol):

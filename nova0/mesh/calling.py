@@ -16,7 +16,6 @@ from nova0 import trace
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
 from nova0.mesh.answering import Answering
-from nova0.mesh.bus import Caller, Status
 from nova0.mesh.codec import MethodCodec, decode, encode, fits, wire_form
 from nova0.mesh.counts import Counts
 from nova0.mesh.errors import (
@@ -31,6 +30,7 @@ from nova0.mesh.errors import (
 )
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link, Pending
+from nova0.mesh.members import Caller, Status
 from nova0.mesh.offers import Offers
 from nova0.mesh.peer import Peer
 from nova0.mesh.roster import Roster

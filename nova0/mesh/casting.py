@@ -17,7 +17,6 @@ import zmq
 
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
-from nova0.mesh.bus import Caller, Status
 from nova0.mesh.certificate import Certificate, has_topic
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import dial
@@ -26,6 +25,7 @@ from nova0.mesh.errors import Busy
 from nova0.mesh.follow import Follower
 from nova0.mesh.hearing import Hearing
 from nova0.mesh.keys import CurvePair, key_text
+from nova0.mesh.members import Caller, Status
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offered, Offers
 from nova0.mesh.peer import Peer

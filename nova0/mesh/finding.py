@@ -14,12 +14,12 @@ import msgspec
 import zmq
 
 from nova0.mesh import addresses, keys, wire
-from nova0.mesh.bus import Status
 from nova0.mesh.certificate import Chain
 from nova0.mesh.door import AskCert, Knock
 from nova0.mesh.errors import MeshError
 from nova0.mesh.keys import CurvePair
 from nova0.mesh.link import Link
+from nova0.mesh.members import Status
 from nova0.mesh.peer import Peer
 from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings

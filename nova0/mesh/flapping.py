@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import log2
 
-from nova0.mesh.bus import Status
+from nova0.mesh.members import Status
 
 HALF_LIFE_S = 30.0
 PENALTY = {Status.DOWN: 1000.0, Status.LEFT: 500.0}

@@ -18,9 +18,9 @@ from msgspec.structs import astuple
 
 from nova0.mesh import offers as dispatch
 from nova0.mesh import wire
-from nova0.mesh.bus import Caller
 from nova0.mesh.driven import Pool
 from nova0.mesh.errors import NotAllowed, UnknownMethod, kind_of
+from nova0.mesh.members import Caller
 from nova0.mesh.offers import Offered, Offers
 from nova0.metrics import BOUNDS_S
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from nova0.mesh.bus import Status
+from nova0.mesh.members import Status
 from nova0.mesh.peer import Peer
 
 STALL_S = 1.0  # between two ticks: this node itself was held

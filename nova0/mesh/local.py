@@ -21,11 +21,11 @@ import nova0
 from nova0 import trace
 from nova0.mesh import offers as dispatch
 from nova0.mesh.base_bus import BaseBus
-from nova0.mesh.bus import Caller, Member, Status
 from nova0.mesh.casting import MOST_CAST_BYTES
 from nova0.mesh.codec import MethodCodec, fits, wire_form
 from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, Unreachable, from_wire
 from nova0.mesh.follow import Follower, Snapshot
+from nova0.mesh.members import Caller, Member, Status
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
 from nova0.mesh.streams.tickets import Ticket

@@ -27,13 +27,13 @@ from gevent.server import StreamServer
 from nova0 import trace
 from nova0.mesh import wire
 from nova0.mesh.asking import Asking
-from nova0.mesh.bus import Member, Status
 from nova0.mesh.certificate import Chain
 from nova0.mesh.codec import decode, encode, wire_form
 from nova0.mesh.errors import BadArguments, Busy, MeshError, NotAllowed, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.identity import Identity
 from nova0.mesh.local_client import MAX_BYTES
+from nova0.mesh.members import Member, Status
 from nova0.mesh.offers import Offers
 from nova0.mesh.orders import Orders
 from nova0.mesh.rekeying import Rekeying

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import msgspec
 
 from nova0.mesh import operators, telemetry
-from nova0.mesh.bus import Caller, Member
 from nova0.mesh.certificate import Certificate, Chain, Trust
 from nova0.mesh.errors import BadArguments, NotAllowed
 from nova0.mesh.identity import Identity
+from nova0.mesh.members import Caller, Member
 from nova0.mesh.mesh_api import LinkSeen, MeshAPI, Totals
 from nova0.mesh.operators import Operators
 from nova0.mesh.peer import Peer

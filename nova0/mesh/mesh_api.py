@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from nova0.mesh.bus import Member
 from nova0.mesh.certificate import Chain, Trust
+from nova0.mesh.members import Member
 from nova0.mesh.stores import StoreClaim
 from nova0.mesh.surface import CONTROLLER, HOST, MEMBER, SHORT, Surface, call
 from nova0.mesh.wire import Card, Seen, Signed

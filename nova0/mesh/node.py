@@ -25,7 +25,6 @@ from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
 from nova0.mesh.base_bus import BaseBus
-from nova0.mesh.bus import Member, Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Chain, Tombstone, machine_of
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
@@ -41,6 +40,7 @@ from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link
 from nova0.mesh.listeners import Listeners
 from nova0.mesh.local_socket import LocalSocket
+from nova0.mesh.members import Member, Status
 from nova0.mesh.mesh_agent import MeshAgent
 from nova0.mesh.mesh_api import MeshAPI
 from nova0.mesh.monitor import Gate

@@ -20,7 +20,6 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from nova0 import log
-from nova0.mesh.bus import Caller
 from nova0.mesh.codec import MethodCodec, codecs_of, encode, fits
 from nova0.mesh.describing import described
 from nova0.mesh.errors import (
@@ -36,6 +35,7 @@ from nova0.mesh.errors import (
     Unreachable,
     kind_of,
 )
+from nova0.mesh.members import Caller
 from nova0.mesh.surface import Method, Role, Surface
 from nova0.metrics import Tally
 

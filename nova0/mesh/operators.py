@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from nova0.mesh import keys, wire
-from nova0.mesh.bus import Caller
 from nova0.mesh.certificate import FORMAT, Certificate, Signed, check, issue, sign, verify_kind
 from nova0.mesh.codec import encode
 from nova0.mesh.errors import BadArguments, JoinRefused, NotAllowed
 from nova0.mesh.identity import Identity
+from nova0.mesh.members import Caller
 from nova0.mesh.surface import Role
 from nova0.mesh.tombstones import Tombstones
 

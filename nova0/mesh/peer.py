@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from nova0.mesh.bus import Member, Status
 from nova0.mesh.certificate import Certificate, Chain
 from nova0.mesh.flapping import Flaps
 from nova0.mesh.link import Link
+from nova0.mesh.members import Member, Status
 from nova0.mesh.wire import LOWEST, Card
 
 

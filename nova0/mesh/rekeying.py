@@ -18,12 +18,12 @@ import msgspec
 
 from nova0.mesh import identity, keys
 from nova0.mesh.answering import Answering
-from nova0.mesh.bus import Status
 from nova0.mesh.certificate import Certificate, Chain, Signed, issue
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.identity import Identity
 from nova0.mesh.keys import CurvePair
+from nova0.mesh.members import Status
 from nova0.mesh.peer import Peer
 from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import blake2b
 
-from nova0.mesh.bus import Status
+from nova0.mesh.members import Status
 from nova0.mesh.peer import Peer
 from nova0.mesh.surface import Role
 

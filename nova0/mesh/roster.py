@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from nova0.mesh import keys
-from nova0.mesh.bus import Member, Status
 from nova0.mesh.certificate import Certificate, Chain, has_topic, machine_of
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.flapping import Flaps
 from nova0.mesh.identity import Identity
+from nova0.mesh.members import Member, Status
 from nova0.mesh.peer import Peer, member_of
 from nova0.mesh.tombstones import Tombstones, put_out_text
 from nova0.mesh.wire import BROKEN, Card, Seen, Tombs

@@ -17,12 +17,12 @@ import msgspec
 
 from nova0.mesh import identity, keys, operators
 from nova0.mesh.answering import Answering
-from nova0.mesh.bus import Status
 from nova0.mesh.casting import Casting
 from nova0.mesh.certificate import FORMAT, Chain, Handover, Signed, SignerSet, Trust, hand_over, issue, sign
 from nova0.mesh.errors import JoinRefused, MeshError
 from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_text
+from nova0.mesh.members import Status
 from nova0.mesh.peer import Peer
 from nova0.mesh.rekeying import Rekeying
 from nova0.mesh.roster import Roster

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import nova0
 from nova0.mesh.answering import Answering
-from nova0.mesh.bus import Status
 from nova0.mesh.casting import Casting
 from nova0.mesh.counts import Counts
 from nova0.mesh.journal import Journal
+from nova0.mesh.members import Status
 from nova0.mesh.mesh_api import Totals
 from nova0.mesh.offers import Offers
 from nova0.mesh.refusals import Refusals

@@ -19,7 +19,6 @@ import msgspec
 
 from nova0.mesh import addresses, buffers, wire
 from nova0.mesh.answering import Answering
-from nova0.mesh.bus import Status
 from nova0.mesh.calling import Calling
 from nova0.mesh.casting import Casting
 from nova0.mesh.door import Door
@@ -28,6 +27,7 @@ from nova0.mesh.evicting import Evicting
 from nova0.mesh.finding import Finding
 from nova0.mesh.link import Link
 from nova0.mesh.liveness import Judge, Verdict
+from nova0.mesh.members import Status
 from nova0.mesh.mesh_api import MeshAPI
 from nova0.mesh.offers import Offers
 from nova0.mesh.peer import Peer

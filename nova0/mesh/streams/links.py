@@ -14,7 +14,6 @@ import zmq
 from gevent.event import AsyncResult
 
 from nova0.mesh import wire
-from nova0.mesh.bus import Status
 from nova0.mesh.codec import wire_form
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import dial
@@ -22,6 +21,7 @@ from nova0.mesh.driven import Driven
 from nova0.mesh.errors import Incompatible, MeshError, StreamBroken, StreamRefused, Unreachable, from_wire
 from nova0.mesh.keys import CurvePair, key_text
 from nova0.mesh.link import Link
+from nova0.mesh.members import Status
 from nova0.mesh.monitor import Dialled, Gate, Lines
 from nova0.mesh.peer import Peer
 from nova0.mesh.refusals import Refusals
