@@ -29,11 +29,12 @@ from nova0.mesh.members import Caller, Status
 from nova0.mesh.monitor import Lines
 from nova0.mesh.offers import Offered, Offers
 from nova0.mesh.peer import Peer
+from nova0.mesh.refusals import Refusals
 from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.surface import Role
 from nova0.mesh.wire import CHATTER
-from nova0.mesh.zap import RPC, dial_curve, limit, serve_curve, user_id
+from nova0.mesh.zap import RPC, dial_curve, limit, peer_address, serve_curve, user_id
 from nova0.metrics import Traffic
 
 LOG = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Hearer(Protocol):
     roster: Roster
     offers: Offers
     counts: Counts
+    refusals: Refusals
 
     @property
     def context(self) -> zmq.Context: ...
@@ -319,6 +321,11 @@ class Casting:
         body = frame.bytes
         user = user_id(frame)
         self._lines.note(user, frame)
+        if body[:1] not in (b"\x00", b"\x01"):
+            self._home.refusals.note(peer_address(frame), "sends a publisher something else than subscriptions")
+            self._lines.cut(user)
+            self._cut_waiting()
+            return
         certificate = self._home.roster.certificate_of(user)
         if body[:1] == b"\x00":
             self._pub.socket.setsockopt(zmq.UNSUBSCRIBE, body[1:])
@@ -326,6 +333,15 @@ class Casting:
             self._lines.cut(user)
         elif body[:1] == b"\x01" and _may_hear(certificate, body[1:]):
             self._pub.socket.setsockopt(zmq.SUBSCRIBE, body[1:])
+
+    def _cut_waiting(self) -> None:
+        """After something else than a subscription libzmq takes those that wait for the next connection's each,
+        until none does: they are dropped, and who sent them dials and subscribes anew."""
+        socket = self._pub.socket
+        while socket.poll(0):
+            frame = socket.recv(zmq.NOBLOCK, copy=False)
+            self._lines.note(user_id(frame), frame)
+            self._lines.cut(user_id(frame))
 
     def _overheard(self, _: bytes, frame: zmq.Frame) -> None:
         """At the ear many speak; ZAP says which key, the roster whose it is."""

@@ -9,6 +9,7 @@ import zmq
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from gevent import monkey
 
 from nova0.mesh import certificate, identity, keys, tombstones, wire
 from nova0.mesh.bus import Status
@@ -142,6 +143,48 @@ def test_threat_it_takes_and_hears_no_topic_but_those_of_users(lab, caplog):
         assert socket.recv().startswith(b"user/mine\0")
     socket.close(0)
     assert lab.near.colours == []
+
+
+@pytest.mark.design("U3")
+def test_threat_it_does_not_get_the_subscription_of_another(lab):
+    """threat: a user's agent that sends other things than subscriptions to a publisher, which libzmq then takes to
+    come from another connection than they do."""
+    mine = users(lab, agent=None)
+    until(lambda: lab.main.roster.admits(mine.pair.public), 15, "its key is known")
+
+    hold = monkey.get_original("time", "sleep")
+
+    def upstream(kind, pair):
+        socket = lab.context.socket(kind)
+        dial_curve(socket, pair, lab.main.pair.public)
+        socket.connect(f"tcp://127.0.0.1:{lab.main.card().pub_port}")
+        return socket
+
+    first, second = upstream(zmq.XSUB, mine.pair), upstream(zmq.XSUB, mine.pair)
+    other = upstream(zmq.SUB, lab.machine.pair)
+    for socket in (first, second):
+        until(lambda socket=socket: socket.poll(0, zmq.POLLOUT), 15, "connected")
+    gevent.sleep(0.5)  # all three handshakes
+    for say in (
+        lambda: first.send(b"something else"),
+        lambda: other.subscribe(b"paint\0"),
+        lambda: second.send(b"\x01user/mine\0"),
+        lambda: second.send(b"\x01paint\0"),  # not allowed; but its own socket would let it through
+    ):
+        say()
+        hold(0.3)  # the loop is held: all of it is read at once, and in this order
+
+    def heard():
+        lab.main.stub(PaintAPI).colour("blue")
+        return other.poll(0) or second.poll(0)
+
+    until(heard, 15, "somebody hears it")
+    gevent.sleep(0.2)
+    assert not second.poll(0)
+    until(lambda: heard() and other.poll(0), 15, "who may hear it does")
+    assert not second.poll(0)
+    for socket in (first, second, other):
+        socket.close(0)
 
 
 @pytest.mark.design("U4")
