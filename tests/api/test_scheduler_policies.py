@@ -533,3 +533,38 @@ def test_every_policy_keeps_to_a_groups_policy(cloud, driver):
     assert len({lab.where(hints=together) for _ in range(3)}) == 1
     said = lab.where(hints=apart)
     assert said.startswith("No valid host was found. 4 hosts; claim:ServerGroupAntiAffinityFilter left 0")
+
+
+# many hosts, where filters and weighers work on all at once
+
+
+@pytest.mark.slow
+@pytest.mark.covers("S125", "S128")
+def test_among_many_hosts_a_server_goes_where_explain_says(cloud):
+    """`explain` asks host by host, the choice works on arrays and keeps answers: both say the same."""
+    cells = {at: [{"cpus": 2 if at > 100 else 8, "memory_mb": 4096}] * 2 for at in range(0, 130, 5)}
+    hosts = {
+        f"lab{at:03}": {
+            "vcpus": 4 + at % 7, "memory_mb": 4096 + 37 * at, "traits": ["CUSTOM_SSD"] if at % 3 else [],
+            "numa": cells.get(at, []), "resources": {"CUSTOM_GPU": at % 2}, "arch": "aarch64" if at % 4 == 0 else "x86_64",
+        }
+        for at in range(130)
+    }  # fmt: skip
+    filters = (
+        "enabled_filters = ComputeFilter, ComputeCapabilitiesFilter, TraitsFilter, ImagePropertiesFilter, "
+        "NUMATopologyFilter, CustomResourcesFilter, RamFilter, CoreFilter, DifferentHostFilter"
+    )
+    lab = cloud(f"{filters}\nshuffle_best_same_weighed_hosts = false", hosts)
+    first = lab.boot()
+    lab.settled(first)
+    for asked in (
+        {}, {"specs": {"trait:CUSTOM_SSD": "forbidden"}}, {"specs": {"trait:CUSTOM_SSD": "required"}, "vcpus": 4},
+        {"specs": {"capabilities:vcpus": "<= 5", "resources:CUSTOM_GPU": "1"}}, {"specs": {"hw:numa_nodes": "2"}},
+        {"specs": {"hw:numa_nodes": "2"}, "vcpus": 10}, {"specs": {"hw:numa_nodes": "2"}, "memory_mb": 8000},
+        {"memory_mb": 8900},
+    ):  # fmt: skip
+        flavor = lab.flavor(**asked)
+        for hints, image in (({}, "plain"), ({"different_host": [first]}, "arm")):
+            order = lab.order(flavor=flavor, hints=hints, image=lab.images[image])
+            found = lab.where(flavor=flavor, hints=hints, image=image)
+            assert found == order[0] if order else "left 0" in found, asked
