@@ -546,7 +546,7 @@ def test_among_many_hosts_a_server_goes_where_explain_says(cloud):
     hosts = {
         f"lab{at:03}": {
             "vcpus": 4 + at % 7, "memory_mb": 4096 + 37 * at, "traits": ["CUSTOM_SSD"] if at % 3 else [],
-            "numa": cells.get(at, []), "resources": {"CUSTOM_GPU": at % 2}, "arch": "aarch64" if at % 4 == 0 else "x86_64",
+            "numa": cells.get(at, []), "resources": {"CUSTOM_GPU": at % 2}, "arch": "x86_64" if at % 4 else "aarch64",
         }
         for at in range(130)
     }  # fmt: skip
