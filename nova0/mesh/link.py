@@ -214,6 +214,11 @@ class Link(Generic[P]):
             self._keeper = None
         self._drop("stopped", linger_ms=FAREWELL_MS if self.up else 0)  # else nobody is there to hear it
 
+    def rest(self) -> None:
+        """Stop because nobody uses it: it is not cut, and nobody is to be missed for that."""
+        self._renewing = self.up
+        self.stop()
+
     def queued(self) -> int:
         """Frames that wait because the peer does not read."""
         return self._driven.queued() if self._driven is not None else 0

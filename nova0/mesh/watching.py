@@ -44,6 +44,7 @@ TICK_S = 0.2
 CARD_EVERY = 10  # beats
 PULL_S = 2.0  # a digest of members may differ for so long before they are asked for
 IDLE_S = 60
+MOST_IDLE = 256  # links that rest: of more, those unused longest are closed sooner; each holds four descriptors
 SAVE_AGAIN = 100  # ticks until the disk is tried again that refused
 LOST_S = 5  # a link dialled only to look for a lost peer is given up after so long
 LOOKED_FOR = 10  # lost peers a controller of many dials in a second
@@ -486,6 +487,7 @@ class Watching:
 
     def _rest_idle(self) -> None:
         """Links opened for a call and not used since are closed again."""
+        idle: list[tuple[int, Peer]] = []
         for peer in self._node.roster.peers.values():
             link = peer.link
             if link is None:
@@ -495,7 +497,14 @@ class Watching:
             else:
                 self._idle[peer.node] = self._idle.get(peer.node, 0) + 1
                 if self._idle[peer.node] >= (IDLE_S if link.up else LOST_S):
-                    link.stop()
+                    link.rest()
+                elif link.up and self._idle[peer.node] > 1:  # what ends a call may still be said within a second
+                    idle.append((self._idle[peer.node], peer))
+        if len(idle) > MOST_IDLE:
+            idle.sort(key=lambda one: -one[0])
+            for _, peer in idle[: len(idle) - MOST_IDLE]:
+                if peer.link is not None:
+                    peer.link.rest()
 
     def _look_for_lost(self) -> None:
         """Who is not here and does not come by itself (it may have lost our address) is dialled in turn."""

@@ -11,7 +11,7 @@ import pytest
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
-from nova0.mesh import link
+from nova0.mesh import link, watching
 from nova0.mesh.bus import Status
 from nova0.mesh.keys import key_text
 
@@ -51,6 +51,25 @@ def test_a_controller_of_many_dials_a_host_only_to_ask_it(lab):
     assert lab.main.stub(PaintAPI, "lab2").where() == "lab2"
     assert links(lab.main) == ["lab2/host"]
     assert lab.main.watching._claims == {}, "what hosts say of others is compared with nothing, and not kept"
+
+
+@pytest.mark.slow
+@pytest.mark.design("L5")
+def test_of_many_links_not_in_use_those_unused_longest_are_closed(lab, monkeypatch):
+    monkeypatch.setattr(watching, "MOST_IDLE", 1)
+    hosts = [lab.bus(f"lab{n}") for n in (1, 2, 3)]
+    for host in hosts:
+        host.offer(PaintAgent(host))
+        host.start()
+    until(lambda: up(lab.main) == 4, 20, "the controller hears all")
+    missed = []
+    lab.main.on_member(lambda member, old: missed.append((member.node, str(member.status))))
+    for turn in range(2):  # one that was closed is dialled again
+        for name in ("lab1", "lab2", "lab3"):
+            assert lab.main.stub(PaintAPI, name).where() == name
+        until(lambda: len(links(lab.main)) == 1, 20, f"one link is left, turn {turn}")
+    gevent.sleep(0.5)  # a look at who is missed, and more
+    assert missed == [], "a link that is closed for want of use is no sign that its host is gone"
 
 
 @pytest.mark.slow
