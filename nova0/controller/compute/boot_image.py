@@ -29,8 +29,10 @@ def ref(image_id: str, context: RequestContext) -> ImageRef:
 
 def find(image_id: str, context: RequestContext) -> ImageRow | None:
     """An image that exists and is shown to the caller: its own, public, community or shared with its project."""
-    row = ImageRow.get_or_none(ImageRow.id == image_id, ImageRow.deleted_at.is_null())
-    if row is None or context.can_see(row.owner or "") or row.visibility in ("public", "community"):
+    row = ImageRow.one("id", image_id)
+    if row is None or row.deleted_at is not None:
+        return None
+    if context.can_see(row.owner or "") or row.visibility in ("public", "community"):
         return row
     if row.visibility == "shared":
         member = ImageMemberRow.get_or_none(

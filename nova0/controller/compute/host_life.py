@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from nova0.controller.services import HostLife
 from nova0.mesh.bus import Bus, Member, Status
+
+LOOK_S = 0.5  # between two looks at all members
+_HEARD = (Status.UP, Status.SUSPECT)
 
 
 class HostLives:
@@ -11,13 +16,18 @@ class HostLives:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._alive: set[str] = set()
+        self._looked_at = -1e9
         self.changes = 0  # grows whenever the mesh says that a member came, went or fell silent
         bus.on_member(self._changed)
 
     def alive(self) -> set[str]:
-        """Hosts with a compute agent that is heard: one look at the members, for those who ask of many hosts."""
-        members = self._bus.members()
-        return {m.host for m in members if "compute" in m.topics and m.status in (Status.UP, Status.SUSPECT)}
+        """Hosts with a compute agent that is heard, for those who ask of many hosts: one look at all members twice
+        a second, and what changed in between."""
+        if time.monotonic() - self._looked_at >= LOOK_S:
+            self._looked_at = time.monotonic()
+            self._alive = {m.host for m in self._bus.members() if "compute" in m.topics and m.status in _HEARD}
+        return set(self._alive)
 
     def all(self) -> list[HostLife]:
         """One entry per host that was ever heard of, the best of its compute nodes."""
@@ -45,6 +55,11 @@ class HostLives:
 
     def _changed(self, member: Member, before: Status) -> None:
         self.changes += 1
+        if "compute" in member.topics:
+            if member.status in _HEARD:
+                self._alive.add(member.host)
+            else:
+                self._alive.discard(member.host)
 
 
 def _rank(member: Member) -> int:

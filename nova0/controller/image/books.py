@@ -17,8 +17,8 @@ __all__ = ["activate", "path", "read", "ref", "register_file"]
 
 def ref(image_id: str) -> ImageRef | None:
     """Inside a store closure: an image as hosts know it, with kernel and ramdisk; None when it is not active."""
-    row = ImageRow.get_or_none(ImageRow.id == image_id, ImageRow.status == "active", ImageRow.deleted_at.is_null())
-    return _ref(row) if row is not None else None
+    row = ImageRow.one("id", image_id)
+    return _ref(row) if row is not None and row.status == "active" and row.deleted_at is None else None
 
 
 def _ref(row: ImageRow, *, with_parts: bool = True) -> ImageRef:
