@@ -51,7 +51,7 @@ PERIOD_S = 60.0  # between a host's reports, as agents/compute.py has it
 RARE_EVERY = 10  # boots
 STALE_S = 2.0  # the goal
 CLIENTS, WARM_UP = 64, 10
-SPARE = 6000  # descriptors of the controller that are not for connections of hosts to it
+SPARE = 3500  # descriptors of the controller that are not for connections of hosts to it
 PARTS = (  # of the controller's Python, by the innermost of these that stands in a sampled stack
     ("scheduler", ("nova0/controller/scheduler/",)),
     ("store", ("nova0/controller/db/", "peewee.py", "nova0/native.py")),
@@ -509,6 +509,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="all figures at the end")
     options = parser.parse_args()
     raise_limits()
+    gevent.signal_handler(signal.SIGTERM, sys.exit, 1)  # what was started ends with it
     bench = Bench(options)
     try:
         bench.run()
