@@ -8,6 +8,7 @@ import gevent
 import msgspec
 from gevent.event import Event
 
+from nova0.mesh.bus import Status
 from nova0.mesh.errors import MeshError, wire_error
 from nova0.mesh.surface import CONTROLLER, HOST, LONG, MEMBER, SELF, SHORT, Surface, call, cast
 
@@ -109,6 +110,7 @@ class PaintAgent(PaintAPI):
         self.painted.set()
 
 
+GONE = (Status.LEFT, Status.DOWN)  # on a busy machine a goodbye may be lost
 PATIENCE_S = 30.0  # a busy machine is no fault of the mesh: what it promises in seconds, the benchmarks hold
 
 

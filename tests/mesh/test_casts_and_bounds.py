@@ -6,7 +6,7 @@ import gevent
 import gevent.event
 import pytest
 from cluster import Cluster
-from contract import PaintAgent, PaintAPI, until
+from contract import GONE, PaintAgent, PaintAPI, until
 
 from nova0.mesh import casting, wire
 from nova0.mesh.bus import Status
@@ -237,6 +237,6 @@ def test_last_words_are_not_kept_for_who_is_gone(pair, monkeypatch, gone):
     monkeypatch.setattr(casting.Mouth, "close", lambda mouth, ms=0: (waits.append(ms), close(mouth, ms)))
     if gone:
         main.stop()
-        until(lambda: any(m.host == "lab0" and m.status == Status.LEFT for m in host.members()))
+        until(lambda: any(m.host == "lab0" and m.status in GONE for m in host.members()))
     host.stop()
     assert waits == [0 if gone else FAREWELL_MS]

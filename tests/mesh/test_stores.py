@@ -8,7 +8,7 @@ import gevent
 import msgspec
 import pytest
 from cluster import Cluster
-from contract import until
+from contract import GONE, until
 
 from nova0.mesh import identity, keys
 from nova0.mesh.bus import Status
@@ -153,7 +153,7 @@ def test_another_store_of_the_same_cluster_is_refused_and_the_right_one_is_still
 def test_a_host_that_was_away_hears_of_the_adoption_at_its_greeting(lab):
     lab.restart_main(mark=60)
     lab.host.stop()
-    until(lambda: lab.main.roster.peers["lab1/host"].status is Status.LEFT)
+    until(lambda: lab.main.roster.peers["lab1/host"].status in GONE)
     told = Orders(lab.main).adopt()
     assert list(told["missing"]) == ["lab1/host"] and told["taken"] == []
     lab.nodes.remove(lab.host)
