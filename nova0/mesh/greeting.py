@@ -19,7 +19,7 @@ from nova0.mesh.roster import Roster
 from nova0.mesh.rotation import Rotation
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stores import StoreClaim, Stores
-from nova0.mesh.watching import MOST_INTRODUCED, Watching
+from nova0.mesh.watching import MOST_INTRODUCED, SOME, Watching
 
 
 class Home(Protocol):
@@ -107,7 +107,7 @@ class Greeting:
             home.casting.join(peer)
             if not home.is_controller:
                 home.casting.greeted(peer, welcome.marks)
-        home.watching.told(peer, welcome.members, whole=len(welcome.members) != MOST_INTRODUCED)
+        home.watching.told(peer, welcome.members, whole=len(welcome.members) not in (SOME, MOST_INTRODUCED))
         home.watching.beat_soon()
         if welcome.trust not in ((0, 0), home.identity.signers.age):
             gevent.spawn(home.rotation.compare, peer)

@@ -26,6 +26,7 @@ LOG = logging.getLogger(__name__)
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 NAME_S = 1.0
 CLOSING = {"04", "05", "06", "0B"}  # FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSING
+SLOW_S = 1.0  # a peer with another key ends a handshake at once; who takes longer has much to do
 UNKNOWN_KEY = 400  # the ZAP status, as libzmq hands it to the client
 
 
@@ -218,6 +219,7 @@ class Dialled:
     def __init__(self, context: zmq.Context, socket: zmq.Socket[bytes], cut: Callable[[str, bool], None]) -> None:
         self._cut, self._said = cut, False
         self.reached = self.up = False  # TCP stands; the handshake is done
+        self._reached_at = 0.0
         self._watched = socket
         self._driven = _watch(
             context,
@@ -236,11 +238,13 @@ class Dialled:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.up = True
         elif event == zmq.EVENT_CONNECTED:
-            self.reached = True
+            self.reached, self._reached_at = True, time.monotonic()
         elif not self._said:
             self._said = True
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self._cut("does not know our key", value == UNKNOWN_KEY)
+            elif event & FAILED and time.monotonic() - self._reached_at > SLOW_S:
+                self._cut("does not complete the handshake in time: it is busy, or stopped", False)
             elif event & FAILED:
                 self._cut("does not complete the handshake: another key, or not nova0", True)
             elif event == zmq.EVENT_CLOSED:

@@ -157,6 +157,7 @@ class Node(BaseBus):
             raise
         step = rekeying.AHEAD if wanted else 1
         self.boot = keys.next_boot(Path(self.settings.state_dir), self.settings.process, step)
+        self.roster.load()  # thousands take a while: nobody is let in to wait for it
         self._context = zmq.Context(io_threads=2)  # zap.CALL_THREAD, zap.STREAM_THREAD
         self._open = True
         self._context.set(zmq.MAX_SOCKETS, 65_000)
@@ -174,7 +175,6 @@ class Node(BaseBus):
             self._lock.close()
             raise
         self._running = True
-        self.roster.load()
         for topic in self.offers.topics:
             self._hear(topic)
         for topic, followers in self.followers.items():

@@ -50,7 +50,8 @@ LOST_S = 5  # a link dialled only to look for a lost peer is given up after so l
 LOOKED_FOR = 10  # lost peers a controller of many dials in a second
 WITNESSES = 3  # others asked of a suspect
 PROBED = 50  # suspects dialled at once
-MOST_INTRODUCED = 64  # members told in a Welcome; the rest is asked for
+MOST_INTRODUCED = 64  # members told in a Welcome, if there are no more; else SOME
+SOME = 16  # of many; the rest is asked for
 NEWS = 500  # members told in one message
 SETTLE_S = 15.0  # a restarted controller of many waits so long for those it remembers before it speaks of them
 REST_S = 0.05  # between two looks at the beats of very many
@@ -232,10 +233,10 @@ class Watching:
         node = self._node
         if len(node.roster.peers) < MOST_INTRODUCED:
             return node.seen()
-        chosen = [*self._controllers, *random.sample(self._ring, min(len(self._ring), MOST_INTRODUCED))]
+        chosen = [*self._controllers, *random.sample(self._ring, min(len(self._ring), SOME))]
         peers = [node.roster.peers.get(name) for name in dict.fromkeys(chosen)]
         known = [node.roster.seen_of(p) for p in peers if p is not None and p.listed]
-        return [wire.Seen(node.card(), str(Status.UP), 0.0), *known][:MOST_INTRODUCED]
+        return [wire.Seen(node.card(), str(Status.UP), 0.0), *known][:SOME]
 
     # what it hears
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import socket as sockets
 
 import gevent
 import pytest
+import zmq
 from cluster import Cluster
 from contract import PaintAPI, until
 
+from nova0.mesh import keys, monitor
 from nova0.mesh.bus import Status
 from nova0.mesh.errors import CallTimeout, OutcomeUnknown, Unreachable
+from nova0.mesh.zap import dial_curve, limit
 
 
 @pytest.fixture
@@ -212,3 +216,27 @@ def test_two_processes_of_one_machine_share_its_identity(tmp_path):
         assert away.stub(PaintAPI, "lab0").add(1, 1) == 2
     finally:
         cluster.close()
+
+
+@pytest.mark.design("L12")
+@pytest.mark.parametrize(("ends_it", "said", "locked_out"), [(False, "busy", False), (True, "another key", True)])
+def test_a_handshake_that_takes_too_long_is_told_from_one_that_is_refused(monkeypatch, ends_it, said, locked_out):
+    monkeypatch.setattr(monitor, "SLOW_S", 60.0 if ends_it else 0.2)
+    context, told = zmq.Context(), []
+    dealer = context.socket(zmq.DEALER)
+    pair = keys.CurvePair(zmq.curve_keypair()[1])
+    with sockets.create_server(("127.0.0.1", 0)) as listening:
+        dial_curve(dealer, pair, pair.public)
+        limit(dealer, most_bytes=1000, handshake_s=0.5)
+        dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+        watch = monitor.Dialled(context, dealer, lambda *why: told.append(why))
+        dealer.connect(f"tcp://127.0.0.1:{listening.getsockname()[1]}")
+        until(lambda: watch.reached, 20, "TCP stands")
+        connection, _ = listening.accept()
+        if ends_it:
+            connection.close()
+        until(lambda: told, 20, "its end is seen")
+        connection.close()
+    watch.close()
+    context.destroy(0)
+    assert said in told[0][0] and told[0][1] is locked_out
