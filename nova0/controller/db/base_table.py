@@ -24,9 +24,15 @@ class Table(peewee.Model):
     def one(cls, column: str, value: Any) -> Self | None:
         """The row whose unique `column` has that value, whole; None where there is none. The statement is
         written out: building it from the model costs five times the look-up for a wide table."""
-        meta = cls._meta  # type: ignore[attr-defined]
-        found = cls.raw(f'SELECT * FROM "{meta.table_name}" WHERE "{column}" = {meta.database.param}', value)  # noqa: S608
-        return next(iter(found), None)
+        statement, names, converted = _select(cls, column)
+        found = cls._meta.database.execute_sql(statement, (value,)).fetchone()  # type: ignore[attr-defined]
+        if found is None:
+            return None
+        row: Any = cls(__no_default__=1)
+        row.__data__.update(zip(names, found, strict=True))
+        for name, convert in converted:
+            row.__data__[name] = convert(row.__data__[name])
+        return cast(Self, row)
 
     @classmethod
     def create(cls, **columns: Any) -> Self:
@@ -57,6 +63,17 @@ class Table(peewee.Model):
         if found is None:
             raise cls.DoesNotExist(f"{cls.__name__}: no {column} {value}")  # type: ignore[attr-defined]
         return found
+
+
+@cache
+def _select(table: type[Table], column: str) -> tuple[str, tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    """The statement, the fields it gives, and those whose values are not as SQLite gives them."""
+    meta = table._meta  # type: ignore[attr-defined]
+    columns = ", ".join(f'"{field.column_name}"' for field in meta.sorted_fields)
+    statement = f'SELECT {columns} FROM "{meta.table_name}" WHERE "{column}" = {meta.database.param}'  # noqa: S608
+    other = (JsonField, peewee.BooleanField)
+    converted = tuple((field.name, field.python_value) for field in meta.sorted_fields if isinstance(field, other))
+    return statement, tuple(field.name for field in meta.sorted_fields), converted
 
 
 @cache
