@@ -17,6 +17,8 @@ from nova0.mesh.refusals import Refusals
 
 RPC, DOOR = b"nova0.rpc", b"nova0.door"
 CALL_THREAD, STREAM_THREAD = 1, 2  # bits of ZMQ_AFFINITY: the bytes of streams are encrypted beside calls
+BACKLOG = 4096  # connections the kernel takes before libzmq does: when thousands come back, 100 are few, and whoever
+# finds no place tries again after one second, three, seven
 DOOR_BURST, DOOR_PER_S = 100.0, 40.0  # handshakes at the door from one address
 ADDRESS = "inproc://zeromq.zap.01"  # where libzmq asks
 LEFT_BEHIND = 8  # answers after which the handler's socket is replaced
@@ -124,6 +126,7 @@ def serve_curve(socket: zmq.Socket[bytes], pair: CurvePair, domain: bytes) -> No
     socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public_text)
     socket.setsockopt(zmq.ZAP_DOMAIN, domain)
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
 
 
 def user_id(frame: zmq.Frame) -> str:

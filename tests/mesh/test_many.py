@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+import zmq
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
-from nova0.mesh import link, watching
+from nova0.mesh import keys, link, watching
 from nova0.mesh.bus import Status
 from nova0.mesh.keys import key_text
+from nova0.mesh.zap import BACKLOG, RPC, serve_curve
 
 
 @pytest.fixture
@@ -36,6 +38,15 @@ def up(node):
 
 def links(node):
     return [p.node for p in node.roster.peers.values() if p.link is not None and p.link.wanted]
+
+
+def test_the_kernel_takes_thousands_of_connections_before_libzmq_does():
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    serve_curve(socket, keys.CurvePair(zmq.curve_keypair()[1]), RPC)
+    socket.bind("tcp://127.0.0.1:*")
+    assert socket.getsockopt(zmq.BACKLOG) == BACKLOG >= 2000
+    context.destroy(0)
 
 
 @pytest.mark.design("L5")
