@@ -311,9 +311,8 @@ class Calling:
                 self._known_by.clear()
             known = self._known_by[topic, host] = [
                 p
-                for p in roster.peers.values()
+                for p in (roster.peers.values() if host is None else roster.peers.of_host(host))
                 if (topic in p.card.topics or topic == dispatch.MESH)
-                and host in (None, p.card.host)
                 and (host is not None or p.card.key not in roster.quarantined)
             ]
         return known

@@ -117,3 +117,25 @@ def member_of(peer: Peer) -> Member:
         detail=detail,
         protocol=peer.card.speaks[1],
     )
+
+
+class Peers(dict[str, Peer]):
+    """Nodes by name, and those of one host without a look at all the others: every call to a host asks for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_host: dict[str, dict[str, Peer]] = {}
+
+    def of_host(self, host: str) -> list[Peer]:
+        return list(self._by_host.get(host, {}).values())
+
+    def __setitem__(self, node: str, peer: Peer) -> None:
+        super().__setitem__(node, peer)
+        self._by_host.setdefault(peer.card.host, {})[node] = peer
+
+    def __delitem__(self, node: str) -> None:
+        host = self[node].card.host
+        super().__delitem__(node)
+        del self._by_host[host][node]
+        if not self._by_host[host]:
+            del self._by_host[host]

@@ -18,7 +18,7 @@ from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.flapping import Flaps
 from nova0.mesh.identity import Identity
 from nova0.mesh.members import Member, Status
-from nova0.mesh.peer import Peer, member_of
+from nova0.mesh.peer import Peer, Peers, member_of
 from nova0.mesh.tombstones import Tombstones, put_out_text
 from nova0.mesh.wire import BROKEN, Card, Seen, Tombs
 
@@ -36,7 +36,7 @@ class Roster:
 
     def __init__(self, identity: Identity, node: str, most: int) -> None:
         self._identity, self._node, self._most = identity, node, most
-        self.peers: dict[str, Peer] = {}
+        self.peers = Peers()
         self._keys: dict[bytes, Certificate] = {identity.certificate.key: identity.certificate}
         self._chains: dict[bytes, Chain] = {}
         self._of_host = {identity.certificate.host: {identity.certificate.key}}  # also keys that count no more
@@ -175,9 +175,7 @@ class Roster:
         if peer is None:
             if len(self.peers) >= self._most:
                 raise Busy(f"{self._node}: {self._most} nodes are known here, no more are taken")
-            alike = [
-                p for p in self.peers.values() if p.card.host == card.host and p.is_users == bool(certificate.process)
-            ]
+            alike = [p for p in self.peers.of_host(card.host) if p.is_users == bool(certificate.process)]
             if len(alike) >= MAX_PROCESSES:
                 raise Busy(f"{self._node}: {card.host} has {MAX_PROCESSES} processes here already")
             peer = self.peers[card.node] = Peer(card)
