@@ -366,9 +366,8 @@ class Link(Generic[P]):
     def _broken(self, why: str, locked_out: bool) -> None:
         self.trouble = f"{self.peer.node}: {why}"
         self._locked_out = self._locked_out or locked_out
-        if self.up:
-            self._cut.set()
-        elif not self._state.ready():
+        self._cut.set()  # also when it was greeted in this very turn, and the greenlet that dials does not know yet
+        if not self.up and not self._state.ready():
             self._state.set_exception(Unreachable(self.trouble))
 
     # what comes over it (in the hub)

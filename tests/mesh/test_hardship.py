@@ -11,10 +11,11 @@ import zmq
 from cluster import Cluster
 from contract import PaintAgent, PaintAPI, until
 
-from nova0.mesh import keys, monitor, watching
+from nova0.mesh import keys, monitor, watching, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.bus import Caller, Status
 from nova0.mesh.errors import Busy, CallTimeout, Cancelled, Unreachable
+from nova0.mesh.link import Link
 from nova0.native import Worker
 
 
@@ -70,6 +71,24 @@ def test_a_full_disk_does_not_stop_a_node_from_watching_others(lab, monkeypatch)
     until(lambda: up(lab.main, "lab2"), 10, "it is still watched who comes")
     until(lambda: (lab.folder / "lab0/peers/lab1~host").exists(), 10, "what was not written is written later")
     assert made.host == "lab1"
+
+
+@pytest.mark.design("F8")
+def test_a_link_cut_in_the_moment_it_was_greeted_is_made_anew(lab, monkeypatch):
+    """Both are heard in one turn of the loop, before the greenlet that dials goes on."""
+    real, cut = Link._take, []
+
+    def take(self, message):
+        real(self, message)
+        if isinstance(message, wire.Welcome) and not cut:
+            cut.append(self.peer.node)
+            self._watch._event(zmq.EVENT_DISCONNECTED, 0)
+
+    host = lab.bus("lab1")
+    monkeypatch.setattr(Link, "_take", take)
+    host.start()
+    until(lambda: cut, 20)
+    until(lambda: any(node.counts.reconnects for node in (host, lab.main)), 20, "that link is made anew")
 
 
 @pytest.mark.design("F3")
