@@ -62,6 +62,12 @@ def sh(*words: str, check: bool = True, given: str | None = None) -> str:
     return done.stdout
 
 
+def forget_clock(pid: int) -> None:
+    """Take away what libfaketime keeps in shared memory for a process, and leaves where that is killed."""
+    for left in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        Path("/dev/shm", left).unlink(missing_ok=True)
+
+
 class Host:
     """One namespace with its own small disk, wire and process."""
 
@@ -144,6 +150,7 @@ class Host:
         for line in process.stdout:
             lines.append(line.strip())
         process.wait()
+        forget_clock(process.pid)
         if process is self.process and not self._expected:
             if self.starved and process.returncode == -signal.SIGABRT:
                 self.aborts += 1  # libzmq ends a process that has no descriptor left for it
@@ -161,6 +168,7 @@ class Host:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+            forget_clock(self.process.pid)
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
