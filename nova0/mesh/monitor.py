@@ -219,7 +219,7 @@ class Dialled:
     def __init__(self, context: zmq.Context, socket: zmq.Socket[bytes], cut: Callable[[str, bool], None]) -> None:
         self._cut, self._said = cut, False
         self.reached = self.up = False  # TCP stands; the handshake is done
-        self._reached_at = 0.0
+        self._since = time.monotonic()  # not since TCP stood: of that a busy process hears late
         self._watched = socket
         self._driven = _watch(
             context,
@@ -238,12 +238,12 @@ class Dialled:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.up = True
         elif event == zmq.EVENT_CONNECTED:
-            self.reached, self._reached_at = True, time.monotonic()
+            self.reached = True
         elif not self._said:
             self._said = True
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self._cut("does not know our key", value == UNKNOWN_KEY)
-            elif event & FAILED and time.monotonic() - self._reached_at > SLOW_S:
+            elif event & FAILED and time.monotonic() - self._since > SLOW_S:
                 self._cut("does not complete the handshake in time: it is busy, or stopped", False)
             elif event & FAILED:
                 self._cut("does not complete the handshake: another key, or not nova0", True)
