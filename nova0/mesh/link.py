@@ -141,6 +141,7 @@ class Link(Generic[P]):
         self._cut = Event()
         self._bell = Event()
         self._locked_out = False
+        self._turned_away = 0  # handshakes in turn
         self._hurried = self._renewing = False
         self._told = ""  # of its last refusal
         self._keeper: gevent.Greenlet | None = None
@@ -325,6 +326,7 @@ class Link(Generic[P]):
                 home.told_stones(peer, welcome)
                 self._driven.put(home.hello(welcome.tombs.digest))
         self.up, self.trouble, self.fatal = True, "", None
+        self._turned_away = 0
         home.counts.links_up += 1
         home.counts.reconnects += self._been_up
         self._been_up = True
@@ -365,7 +367,8 @@ class Link(Generic[P]):
 
     def _broken(self, why: str, locked_out: bool) -> None:
         self.trouble = f"{self.peer.node}: {why}"
-        self._locked_out = self._locked_out or locked_out
+        self._turned_away = self._turned_away + 1 if locked_out else 0
+        self._locked_out = self._locked_out or self._turned_away > 1  # once may be chance: a peer among thousands
         self._cut.set()  # also when it was greeted in this very turn, and the greenlet that dials does not know yet
         if not self.up and not self._state.ready():
             self._state.set_exception(Unreachable(self.trouble))
