@@ -22,6 +22,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -86,6 +87,7 @@ def main(words: list[str]) -> int:
     if options.busy:
         busy()
     descriptors()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     found: dict[int, list[Row]] = {}
     for agents in options.agents:
         bench = Bench(options, agents)
