@@ -287,7 +287,8 @@ class Bench:
         began = time.monotonic()
         while left():
             if time.monotonic() - began > most:
-                raise SystemExit(f"{left()} boots have not ended after {most} s: see {self.folder}")
+                say(f"{left()} boots have not ended {most} s after the last was asked for: judged as it stands")
+                return
             gevent.sleep(0.25)
 
     def rows(self, query: str) -> list[Any]:
