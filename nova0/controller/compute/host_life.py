@@ -51,6 +51,8 @@ class HostLives:
 
     def is_down(self, host: str) -> bool:
         """Known to be down or gone; False while nothing is known."""
+        if host in self.alive():  # asked for each call that fails: no look at thousands of members for one
+            return False
         return self.life(host).status in (Status.DOWN, Status.LEFT)
 
     def _changed(self, member: Member, before: Status) -> None:
