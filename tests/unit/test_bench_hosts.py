@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,17 @@ import pytest
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.d" / "hosts.py"
 
 
+@pytest.fixture
+def near():
+    """A folder with a short path: the controller's sockets stand in it."""
+    with tempfile.TemporaryDirectory(prefix="n0-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_a_short_run_places_what_fits_and_leaves_nothing(tmp_path):
+def test_a_short_run_places_what_fits_and_leaves_nothing(near):
     words = ["--hosts", "12", "--rate", "5", "--seconds", "4", "--no-profile", "--json"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(near)}
     ended = subprocess.run(
         [sys.executable, str(BENCH), *words], capture_output=True, text=True, timeout=280, env=environment
     )
@@ -26,4 +34,4 @@ def test_a_short_run_places_what_fits_and_leaves_nothing(tmp_path):
     assert told["judged"]["hosts overbooked, by the store"] == "0 of 12"
     assert "both books agree" in told["judged"]["hosts overbooked, by their own books at any time"]
     assert told["hosts_failed"] == {} and told["full_hosts"] == 12
-    assert list(tmp_path.glob("nova0-scale-*")) == []
+    assert list(near.glob("nova0-scale-*")) == []
