@@ -45,6 +45,7 @@ from nova0.mesh.tombstones import as_rows
 LOG = logging.getLogger(__name__)
 MOST_CLIENTS = 64
 MOST_EVENTS = 1000  # waiting for one slow watcher
+LONGEST_NAME = 107  # of a UNIX socket: struct sockaddr_un has 108 bytes, the last is 0
 
 
 class Home(Protocol):
@@ -89,7 +90,12 @@ class LocalSocket:
         node.on_cast(self._cast)
 
     def start(self) -> None:
-        """Raises Busy when another process answers there."""
+        """Raises Busy when another process answers there, OSError when the kernel takes no name so long."""
+        if (size := len(os.fsencode(self._path))) > LONGEST_NAME:
+            raise OSError(
+                f"the socket for this machine's commands, {self._path}, would have a name of {size} bytes,"
+                f" and the kernel takes {LONGEST_NAME}: choose a shorter state_path"
+            )
         self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._clear()
         listener = socket.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)

@@ -34,6 +34,15 @@ def pair(tmp_path):
     cluster.close()
 
 
+def test_a_name_too_long_for_the_kernel_is_told_with_what_to_do(tmp_path):
+    cluster = Cluster(tmp_path)
+    path = tmp_path / ("deep" * 30) / "mesh.sock"
+    bus = cluster.bus("lab0", "controller", ("controller",), socket_path=str(path))
+    with pytest.raises(OSError, match=rf"{path}.* {len(str(path))} bytes.* shorter state_path"):
+        bus.start()
+    cluster.close()
+
+
 def test_a_user_sees_members_and_pings_them(pair):
     _controller, _, _, path = pair
     with connect(path) as client:
