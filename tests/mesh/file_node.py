@@ -37,6 +37,8 @@ class FilesAgent(FilesAPI):
         def tell(done, of):
             print(f"{done} of {of}", flush=True)
             gevent.sleep(0.1)  # a reader slow enough to be killed in the middle
+            while Path(f"{path}.hold").exists():
+                gevent.sleep(0.05)
 
         self.files.fetch(Path(path), first.size, first.digest, sources, on_progress=tell)
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
