@@ -204,10 +204,10 @@ class World:
                 os._exit(0)
 
     def _start(self) -> None:
-        """By and by: what is asked later is how they come back all at once."""
+        """By and by, half a minute for a full process: what is asked later is how they come back all at once."""
         for agent in self.agents.values():
             agent.start()
-            gevent.sleep(0.01)
+            gevent.sleep(0.06)
 
     def _beat(self) -> None:
         """Spread over the second, as processes started at different moments are."""
