@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from nova0.controller.assembly import Controller
-from nova0.controller.conductor import claims, leave, reports
+from nova0.controller.conductor import claims, fitting, leave, reports
+from nova0.controller.conductor.fitting import fitting_view
 from nova0.controller.conductor.instance_view import instance_of
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.network import books as networks
@@ -14,6 +15,7 @@ from nova0.mesh.surface import every
 from nova0.objects.host import GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkView
+from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
 
 log = logging.getLogger(__name__)
@@ -42,10 +44,12 @@ class ConductorAgent(ConductorAPI):
     def instances_of(self) -> list[Instance]:
         host, cluster_id = self._host(), self.controller.cluster_id
         return self.store.read(
-            lambda: [
-                instance_of(row, cluster_id)
-                for row in InstanceRow.select().where(InstanceRow.host == host, InstanceRow.deleted_at.is_null())
-            ]
+            lambda: fitting.each(
+                "server",
+                InstanceRow.select().where(InstanceRow.host == host, InstanceRow.deleted_at.is_null()),
+                lambda row: row.uuid,
+                lambda row: instance_of(row, cluster_id),
+            )
         )
 
     def compare(self, guests: list[GuestInfo]) -> list[str]:
@@ -54,9 +58,11 @@ class ConductorAgent(ConductorAPI):
 
     def networks_of(self) -> list[NetworkView]:
         host = self._host()
-        return self.store.read(lambda: networks.views_for(host))
+        return self.store.read(
+            lambda: fitting.each("network", networks.carried_by(host), str, lambda id: fitting_view(networks.view(id, host)))
+        )
 
-    def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
+    def power_changed(self, uuid: str, generation: int, power_state: PowerState) -> None:
         host = self._host()
 
         def closure() -> None:

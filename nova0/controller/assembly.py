@@ -12,6 +12,7 @@ from gevent.event import Event
 from nova0.controller.compute.host_life import HostLives
 from nova0.controller.conductor import claims
 from nova0.controller.conductor.engine import Engine
+from nova0.controller.conductor.fitting import REFUSED
 from nova0.controller.conductor.instance_view import instance_of
 from nova0.controller.conductor.operation import World
 from nova0.controller.db.compute_tables import InstanceRow
@@ -22,6 +23,7 @@ from nova0.controller.services import Services
 from nova0.controller.tunnel import GuestTunnel
 from nova0.mesh.bus import Bus, Member, Status
 from nova0.mesh.errors import MeshError
+from nova0.objects import fields
 from nova0.objects.instance import Instance
 from nova0.rpcapi.compute import ComputeAPI
 from nova0.rpcapi.network import NetworkAPI
@@ -149,13 +151,13 @@ class Guests:
 
         def closure() -> tuple[str | None, Instance]:
             row = InstanceRow.known("uuid", uuid)
-            return row.host, instance_of(row, controller.cluster_id)
+            return row.host, fields.checked(instance_of(row, controller.cluster_id))
 
         try:
             host, instance = controller.store.read(closure)
             if host:
                 controller.bus.stub(ComputeAPI, host).describe_anew(instance)
-        except MeshError as error:
+        except (MeshError, *REFUSED) as error:
             log.warning("metadata of %s not told to its host: %s", uuid, error)
 
 

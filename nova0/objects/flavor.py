@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+from nova0.objects.fields import Count, Name, Text
 
 
 class Flavor(msgspec.Struct, frozen=True, kw_only=True):
     """`flavor_id` is the user's id (free text), units are the field's: MiB, GiB, MiB swap."""
 
-    flavor_id: str
-    name: str
-    vcpus: int
-    memory_mb: int
-    root_gb: int
-    ephemeral_gb: int = 0
-    swap_mb: int = 0
-    rxtx_factor: float = 1.0
+    flavor_id: Name
+    name: Name
+    vcpus: Count
+    memory_mb: Count
+    root_gb: Count
+    ephemeral_gb: Count = 0
+    swap_mb: Count = 0
+    rxtx_factor: Annotated[float, msgspec.Meta(ge=0, le=3.5e38)] = 1.0
     is_public: bool = True
     disabled: bool = False
-    description: str | None = None
-    extra_specs: dict[str, str] = {}
+    description: Text | None = None
+    extra_specs: dict[Name, Text] = {}
 
     @property
     def disk_gb(self) -> int:

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+from nova0.objects.fields import (
+    AddressOrNone,
+    CidrOrNone,
+    Generation,
+    GuestName,
+    HostName,
+    Ipv4,
+    Mac,
+    Mtu,
+    Name,
+    PrefixLength,
+    Remote,
+    RuleNumber,
+    Uuid,
+    Vni,
+    Word,
+)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One allowance of a security group, compiled: remote groups already expanded to addresses."""
 
-    direction: str  # "ingress" | "egress"
-    ethertype: str = "IPv4"  # "IPv4" | "IPv6"
-    protocol: str | None = None  # None any; tcp, udp, icmp, icmpv6 or an IP protocol number as text
-    port_min: int | None = None  # for icmp: type
-    port_max: int | None = None  # for icmp: code
-    remotes: tuple[str, ...] = ()  # CIDRs or addresses; empty with any_remote False matches nothing
+    direction: Literal["ingress", "egress"]
+    ethertype: Literal["IPv4", "IPv6"] = "IPv4"
+    protocol: Word | None = None  # None any; tcp, udp, icmp, icmpv6 or an IP protocol number as text
+    port_min: RuleNumber | None = None  # for icmp: type
+    port_max: RuleNumber | None = None  # for icmp: code
+    remotes: tuple[Remote, ...] = ()  # CIDRs or addresses; empty with any_remote False matches nothing
     any_remote: bool = True
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A server's place on a network. Address, MAC and rules are the store's word."""
 
-    id: str
-    network_id: str
-    network_name: str
-    instance_uuid: str
-    mac: str
-    ip: str
-    prefix_length: int
-    gateway: str | None = None
-    dns: tuple[str, ...] = ()
-    mtu: int = 1500
+    id: Uuid
+    network_id: Uuid
+    network_name: Name
+    instance_uuid: Uuid
+    mac: Mac
+    ip: Ipv4
+    prefix_length: PrefixLength
+    gateway: Ipv4 | None = None
+    dns: tuple[Ipv4, ...] = ()
+    mtu: Mtu = 1500
     port_security: bool = True  # False: no anti-spoofing, no rules
     rules: tuple[Rule, ...] = ()
-    hostname: str = ""
+    hostname: GuestName = ""
 
     @property
     def tap(self) -> str:
@@ -43,26 +63,26 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """Any port of the network, here or elsewhere, for forwarding entries and ARP answers."""
 
-    mac: str
-    ip: str
-    host: str
-    tunnel_address: str  # where its host takes VXLAN; "" while unknown
+    mac: Mac
+    ip: Ipv4
+    host: HostName
+    tunnel_address: AddressOrNone  # where its host takes VXLAN; "" while unknown
 
 
 class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
     """All a host must know to carry one network. `revision` grows with every change in the store;
     a host ignores a view older than the one it applied."""
 
-    id: str
-    name: str
-    revision: int
-    vni: int
-    cidr: str
-    gateway: str | None
-    gateway_mac: str  # the same on every host (anycast)
-    mtu: int
+    id: Uuid
+    name: Name
+    revision: Generation
+    vni: Vni
+    cidr: CidrOrNone
+    gateway: Ipv4 | None
+    gateway_mac: Mac  # the same on every host (anycast)
+    mtu: Mtu
     dhcp: bool = True
-    dns: tuple[str, ...] = ()
+    dns: tuple[Ipv4, ...] = ()
     ports: tuple[Port, ...] = ()  # those on the host this view is for
     neighbours: tuple[Neighbour, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.surface import CONTROLLER, LONG, NORMAL, SELF, SHORT, Surface, call
+from nova0.objects.fields import Count, Generation, Line, Name, PathPart, Patience, Uuid, Word
 from nova0.objects.host import GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkView
@@ -20,36 +21,36 @@ class ComputeAPI(Surface):
         Raises Stale, NoSpace, ImageUnusable, NetworkError, DriverError."""
 
     @call(timeout=NORMAL, allow=CONTROLLER)
-    def start(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
+    def start(self, uuid: Uuid, generation: Generation) -> GuestInfo:  # type: ignore[empty-body]
         """Start a prepared or stopped guest, after asking the conductor's leave (`ConductorAPI.leave`),
         and only within the lease granted. A running guest is left as it is.
         Raises Stale, InstanceNotFound, LeaveRefused, DriverError."""
 
     @call(timeout=LONG, allow=CONTROLLER, destructive=True)
-    def stop(self, uuid: str, generation: int, patience_s: float) -> GuestInfo:  # type: ignore[empty-body]
+    def stop(self, uuid: Uuid, generation: Generation, patience_s: Patience) -> GuestInfo:  # type: ignore[empty-body]
         """Ask the guest to shut down (again every 10 s); after `patience_s` cut its power.
         0 cuts at once. A stopped guest is left as it is. Raises Stale, InstanceNotFound, DriverError."""
 
     @call(timeout=LONG, allow=CONTROLLER, destructive=True)
-    def reboot(self, uuid: str, generation: int, hard: bool) -> GuestInfo:  # type: ignore[empty-body]
+    def reboot(self, uuid: Uuid, generation: Generation, hard: bool) -> GuestInfo:  # type: ignore[empty-body]
         """Soft: through the guest's own shutdown, falling back to hard when it does not answer.
         Hard: power cycle from the present definition; also starts a stopped guest."""
 
     @call(timeout=NORMAL, allow=CONTROLLER, destructive=True)
-    def pause(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
+    def pause(self, uuid: Uuid, generation: Generation) -> GuestInfo:  # type: ignore[empty-body]
         """Freeze its processors. Raises Stale, InstanceNotFound, DriverError, NotSupported."""
 
     @call(timeout=NORMAL, allow=CONTROLLER)
-    def unpause(self, uuid: str, generation: int) -> GuestInfo:  # type: ignore[empty-body]
+    def unpause(self, uuid: Uuid, generation: Generation) -> GuestInfo:  # type: ignore[empty-body]
         """Let them run on. Raises Stale, InstanceNotFound, DriverError, NotSupported."""
 
     @call(timeout=LONG, allow=CONTROLLER, destructive=True)
-    def delete(self, uuid: str, generation: int) -> None:
+    def delete(self, uuid: Uuid, generation: Generation) -> None:
         """Remove guest, disks, taps, leases and metadata, and leave a tombstone at `generation`, even
         for an instance this host never met. Idempotent. Raises Stale, DriverError."""
 
     @call(timeout=SHORT, allow=(CONTROLLER, SELF), repeatable=True)
-    def inspect(self, uuid: str) -> GuestInfo | None:
+    def inspect(self, uuid: Uuid) -> GuestInfo | None:
         """What is there, asked of the hypervisor itself; None when there is nothing."""
 
     @call(timeout=NORMAL, allow=(CONTROLLER, SELF), repeatable=True)
@@ -57,7 +58,7 @@ class ComputeAPI(Surface):
         """All guests of this cluster on this host."""
 
     @call(timeout=NORMAL, allow=(CONTROLLER, SELF), repeatable=True)
-    def inventory(self) -> dict[str, list[str]]:  # type: ignore[empty-body]
+    def inventory(self) -> dict[Word, list[Line]]:  # type: ignore[empty-body]
         """Everything of this cluster found on the machine, for leak checks:
         {"guests": [uuid], "disks": [uuid], "taps": [name], "bridges": [name], "leases": [mac],
         "rules": [port id], "metadata": [uuid]}."""
@@ -67,12 +68,12 @@ class ComputeAPI(Surface):
         """Capacity and nature, measured now."""
 
     @call(timeout=LONG, allow=CONTROLLER, repeatable=True)
-    def offer_image(self, image_id: str, digest: bytes, peer: str) -> Ticket:  # type: ignore[empty-body]
+    def offer_image(self, image_id: PathPart, digest: bytes, peer: Name) -> Ticket:  # type: ignore[empty-body]
         """Leave for that node to fetch an image from this host, where it lies verified and with that digest.
         Raises ImageUnusable where it does not."""
 
     @call(timeout=SHORT, allow=CONTROLLER, repeatable=True)
-    def console_log(self, uuid: str, most_bytes: int) -> bytes:  # type: ignore[empty-body]
+    def console_log(self, uuid: Uuid, most_bytes: Count) -> bytes:  # type: ignore[empty-body]
         """The last `most_bytes` of the guest's serial log. Raises InstanceNotFound, NotSupported."""
 
     @call(timeout=NORMAL, allow=CONTROLLER)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from nova0.mesh.surface import HOST, NORMAL, SHORT, Surface, call, cast
+from nova0.objects.fields import Count, Generation, Uuid
 from nova0.objects.host import GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkView
+from nova0.objects.states import PowerState
 
 
 class ConductorAPI(Surface):
     topic = "conductor"
 
     @call(timeout=SHORT, allow=HOST, repeatable=True)
-    def leave(self, uuid: str, generation: int) -> Annotated[int, "milliseconds"]:  # type: ignore[empty-body]
+    def leave(self, uuid: Uuid, generation: Generation) -> Annotated[Count, "milliseconds"]:  # type: ignore[empty-body]
         """May the calling host start this instance now? The lease, counted by the asker
         from before it asked. Raises LeaveRefused, Stale."""
 
@@ -27,7 +29,7 @@ class ConductorAPI(Surface):
         """All instances the store places on the calling host, for its start and its audits."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
-    def compare(self, guests: list[GuestInfo]) -> list[str]:  # type: ignore[empty-body]
+    def compare(self, guests: list[GuestInfo]) -> list[Uuid]:  # type: ignore[empty-body]
         """Tell what guests the calling host holds; returns uuids it should remove (deleted or placed
         elsewhere in the store). The controller takes up what differs (power states)."""
 
@@ -36,5 +38,5 @@ class ConductorAPI(Surface):
         """The views of all networks with a port on the calling host: the whole desired state."""
 
     @cast(allow=HOST)
-    def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
+    def power_changed(self, uuid: Uuid, generation: Generation, power_state: PowerState) -> None:
         """A guest changed by itself (shut down inside, crashed). Lost ones are caught by `compare`."""

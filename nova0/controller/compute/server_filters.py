@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
-from peewee import Expression, fn
+from peewee import Expression
 
 from nova0.controller.compute import instances
 from nova0.controller.compute.refusals import BadRequest
+from nova0.controller.db.base_table import part as json_part
 from nova0.controller.db.compute_tables import InstanceRow as I
 
 SORT_COLUMNS: dict[str, Any] = {
@@ -28,9 +29,9 @@ SORT_COLUMNS: dict[str, Any] = {
     "display_name": I.name,
     "host": I.host,
     "hostname": I.hostname,
-    "image_ref": fn.json_extract(I.image, "$.id"),
-    "instance_type_id": fn.json_extract(I.flavor, "$.flavor_id"),
-    "kernel_id": fn.json_extract(I.image, "$.properties.kernel_id"),
+    "image_ref": json_part(I.image, "$.id"),
+    "instance_type_id": json_part(I.flavor, "$.flavor_id"),
+    "kernel_id": json_part(I.image, "$.properties.kernel_id"),
     "key_name": I.key_name,
     "launch_index": I.launch_index,
     "launched_at": I.launched_at,
@@ -39,7 +40,7 @@ SORT_COLUMNS: dict[str, Any] = {
     "power_state": I.power_state,
     "progress": I.progress,
     "project_id": I.project_id,
-    "ramdisk_id": fn.json_extract(I.image, "$.properties.ramdisk_id"),
+    "ramdisk_id": json_part(I.image, "$.properties.ramdisk_id"),
     "root_device_name": I.root_device_name,
     "task_state": I.task_state,
     "terminated_at": I.terminated_at,

@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from nova0.config import CONF
 from nova0.controller.conductor import claims, journal
+from nova0.controller.conductor.fitting import REFUSED
 from nova0.controller.conductor.instance_view import plan
 from nova0.controller.conductor.operation import (
     Commit,
@@ -235,7 +236,10 @@ class Boot(Operation):
             row = InstanceRow.known("uuid", self.uuid)
             return plan(row, row.host or "", self.world.cluster_id)
 
-        return self.world.store.read(closure)
+        try:
+            return self.world.store.read(closure)
+        except REFUSED as error:
+            raise Failed(f"server {self.uuid}: its record does not fit what hosts take: {error}") from error
 
     def _elsewhere(self, row: InstanceRow, error: MeshError) -> Done:
         """This host can't: undo there, and try another, or give up with every host's reason."""
@@ -297,7 +301,10 @@ class Boot(Operation):
         if not isinstance(value, dict) or time.monotonic() - self._told_at < PROGRESS_EVERY_S:
             return
         self._told_at = time.monotonic()
-        percent = min(int(value.get("percent") or 0), 99)
+        said = value.get("percent")
+        if not isinstance(said, int | float) or not 0 <= said <= 100:
+            return  # a host may say anything
+        percent = min(int(said), 99)
 
         def closure() -> None:
             InstanceRow.update(progress=percent).where(

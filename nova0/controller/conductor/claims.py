@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import msgspec
 from peewee import JOIN, fn
 
+from nova0.controller.compute import host_records
 from nova0.controller.db.base_table import DATABASE
 from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
 from nova0.controller.scheduler.host_view import Taken
 from nova0.controller.scheduler.request import Request
-from nova0.objects.host import HostState
 
 _TAKE = """
     UPDATE host
@@ -60,7 +59,10 @@ def _with_resources(host: str, wanted: dict[str, int]) -> dict[str, int]:
     row = HostRow.one("host", host)
     if row is None:
         raise ClaimLost(host)
-    there = msgspec.convert(row.state, HostState).resources
+    state = host_records.state_of(row)
+    if state is None:
+        raise ClaimLost(host)
+    there = state.resources
     used = Counter(row.resources_used)
     used.update(wanted)
     if any(used[name] > there.get(name, 0) for name in wanted):

@@ -20,6 +20,7 @@ from nova0.controller.conductor import journal
 from nova0.controller.conductor.boot import Boot
 from nova0.controller.conductor.delete import Delete
 from nova0.controller.conductor.operation import (
+    MOST_DETAILS,
     Commit,
     Done,
     FenceLost,
@@ -239,7 +240,7 @@ class Engine:
 
     def _record_failure(self, operation: Operation, error: Exception) -> None:
         row = operation.row
-        message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        message = (getattr(error, "message", None) or f"{type(error).__name__}: {error}")[:MOST_DETAILS]
         log.warning("%s of %s failed at %s: %s", row.kind, row.subject, row.step, message)
         commit = operation.gave_up(error)
 

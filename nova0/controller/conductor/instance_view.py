@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from nova0.controller.conductor.fitting import fitting_view
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.network import books as networks
+from nova0.objects.fields import checked, guest_name
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
 from nova0.objects.instance import Instance, Keypair
@@ -24,7 +26,7 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
         uuid=row.uuid,
         generation=row.generation,
         name=row.name,
-        hostname=row.hostname,
+        hostname=guest_name(row.hostname),
         project_id=row.project_id,
         user_id=row.user_id,
         flavor=flavor_of(row),
@@ -46,9 +48,10 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
 
 def plan(row: InstanceRow, host: str, cluster_id: str) -> tuple[Instance, list[NetworkView]]:
     """The server and the views of its networks as `host` must carry them, its own ports included. Its ports
-    are taken from the views: their rules, which may name hundreds of addresses, are compiled once."""
+    are taken from the views: their rules, which may name hundreds of addresses, are compiled once. Raises
+    msgspec.ValidationError naming the field that the host would refuse."""
     rows = networks.rows_of(row.uuid)
-    views = [networks.view(network_id, host) for network_id in dict.fromkeys(r.network_id for r in rows)]
+    views = [fitting_view(networks.view(network_id, host)) for network_id in dict.fromkeys(r.network_id for r in rows)]
     order = {r.id: place for place, r in enumerate(rows)}
     ports = sorted((p for v in views for p in v.ports if p.id in order), key=lambda port: order[port.id])
-    return instance_of(row, cluster_id, tuple(ports)), views
+    return checked(instance_of(row, cluster_id, tuple(ports))), views

@@ -68,6 +68,9 @@ class HostSilent(MeshError):
     """A host that was asked gives no answer: it may be down, cut off, or held."""
 
 
+MOST_DETAILS = 16_384  # of a failure, in characters: a host may say megabytes
+
+
 class Failed(MeshError):
     """The operation can't be done; the message is for the user's eyes."""
 
@@ -227,7 +230,8 @@ class Operation(ABC):
 
 def record_fault(uuid: str, message: str, host: str | None, details: str = "", code: int = 500) -> None:
     """In a transaction: what a user sees as `fault` while the server is in ERROR."""
-    FaultRow.create(instance_uuid=uuid, code=code, message=message[:255], details=details or message, host=host)
+    details = (details or message)[:MOST_DETAILS]
+    FaultRow.create(instance_uuid=uuid, code=code, message=message[:255], details=details, host=host)
 
 
 def set_instance(uuid: str, **columns: Any) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 import uuid
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Self, cast
 
 import msgspec
 import peewee
 
+LOG = logging.getLogger(__name__)
 DATABASE = peewee.SqliteDatabase(None, thread_safe=False)  # one thread uses it: see store.py
 
 
@@ -100,10 +103,53 @@ class JsonField(peewee.TextField):
     """Any plain value as JSON text."""
 
     def db_value(self, value: Any) -> str | None:
-        return None if value is None else msgspec.json.encode(value).decode()
+        """Raises ValueError for what would not be read as it was written: NaN and infinities, which JSON lacks."""
+        if value is None:
+            return None
+        text = msgspec.json.encode(value)
+        if b"null" in text and not finite(value):
+            raise ValueError(f"{self.name}: a number in it is not finite")
+        return text.decode()
 
     def python_value(self, value: str | None) -> Any:
-        return None if value is None else msgspec.json.decode(value)
+        if value is None:
+            return None
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError, TypeError) as error:
+            _tell_once(f"column {self.model._meta.table_name}.{self.name}: {error}: {str(value)[:40]!r}")
+            return Unreadable()
+
+
+def part(column: Any, path: str) -> Any:
+    """SQL: what is at `path` in a JSON column; NULL where that can't be read, which would end the whole statement."""
+    return peewee.Case(None, [(peewee.fn.json_valid(column), peewee.fn.json_extract(column, path))], None)
+
+
+class Unreadable(dict[str, Any]):
+    """In place of a JSON value that cannot be read: empty, true, and what is made of it lacks its fields, so that
+    the row it belongs to is refused and no other."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def finite(value: Any) -> bool:
+    """Whether all numbers in a plain value are."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(finite(one) for one in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(finite(one) for one in value)
+    if isinstance(value, msgspec.Struct):
+        return finite(msgspec.to_builtins(value))
+    return True
+
+
+@lru_cache(256)
+def _tell_once(what: str) -> None:
+    LOG.error("the store: %s: it cannot be read, and what it belongs to is left out", what)
 
 
 def new_id() -> str:

@@ -9,12 +9,13 @@ from nova0.controller.network.groups import default_group
 from nova0.controller.network.requested import validate_request
 from nova0.controller.network.revision import touch
 from nova0.controller.network.server_ports import activate, allocate, bind, heard_by, release, rows_of
-from nova0.controller.network.views import ports_of, view, views_for
+from nova0.controller.network.views import carried_by, ports_of, view, views_for
 
 __all__ = [
     "activate",
     "allocate",
     "bind",
+    "carried_by",
     "default_group",
     "heard_by",
     "ports_of",

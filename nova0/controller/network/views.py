@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from peewee import fn
-
 from nova0.controller.api import errors
+from nova0.controller.db.base_table import part as json_part
 from nova0.controller.db.compute_tables import HostRow, InstanceRow
 from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, PortRow, SubnetRow
 from nova0.controller.network import making
 from nova0.controller.network.groups import Compiler
 from nova0.controller.network.server_ports import rows_of
+from nova0.objects.fields import guest_name, one_machines
 from nova0.objects.network import Neighbour, NetworkView, Port
 
 # Columns read for a port: plain tuples, since a network may hold hundreds and every boot reads them.
@@ -41,10 +41,15 @@ def ports_of(instance_uuid: str) -> list[Port]:
     return sorted(made, key=lambda port: order.index(port.id))
 
 
-def views_for(host: str) -> list[NetworkView]:
-    """Every network `host` must carry: those with a port of a server on it."""
+def carried_by(host: str) -> list[str]:
+    """Ids of the networks `host` must carry: those with a port of a server on it."""
     ids = PortRow.select(PortRow.network_id).where(PortRow.host == host).distinct().order_by(PortRow.network_id)
-    return [view(row.network_id, host) for row in ids]
+    return [row.network_id for row in ids]
+
+
+def views_for(host: str) -> list[NetworkView]:
+    """Every network `host` must carry."""
+    return [view(network_id, host) for network_id in carried_by(host)]
 
 
 def view(network_id: str, host: str) -> NetworkView:
@@ -71,15 +76,17 @@ def view(network_id: str, host: str) -> NetworkView:
         dns=tuple(subnet.dns_nameservers) if subnet else (),
         ports=tuple(_port(row, network, subnet, compiler, names) for row in here) if subnet is not None else (),
         neighbours=tuple(
-            Neighbour(mac=row[1], ip=row[7], host=row[2], tunnel_address=tunnels.get(row[2]) or "") for row in placed
+            Neighbour(mac=row[1], ip=row[7], host=row[2], tunnel_address=tunnels.get(row[2], "")) for row in placed
         ),
     )
 
 
-def _tunnel_addresses(hosts: set[str]) -> dict[str, str | None]:
-    """host -> address its VXLAN endpoint listens on, as last reported; of these only: a cloud may have thousands."""
-    address: Any = HostRow.select(HostRow.host, fn.json_extract(HostRow.state, "$.tunnel_address"))
-    return dict(address.where(HostRow.host.in_(list(hosts))).tuples())
+def _tunnel_addresses(hosts: set[str]) -> dict[str, str]:
+    """host -> address its VXLAN endpoint listens on, as last reported; of these only: a cloud may have thousands.
+    One that said something else has no tunnel, and no other host is told of it."""
+    address: Any = HostRow.select(HostRow.host, json_part(HostRow.state, "$.tunnel_address"))
+    said = address.where(HostRow.host.in_(list(hosts))).tuples()
+    return {host: where for host, where in said if one_machines(where)}
 
 
 def _ports() -> Any:
@@ -111,5 +118,5 @@ def _port(
         mtu=network.mtu,
         port_security=secured,
         rules=compiler.rules(groups) if secured else (),
-        hostname=names.get(device_id, ""),
+        hostname=guest_name(names.get(device_id) or ""),
     )

@@ -13,6 +13,7 @@ from oslo_config import cfg
 from peewee import fn
 
 from nova0.config import CONF, declare
+from nova0.controller.db.base_table import part as json_part
 from nova0.controller.db.compute_tables import InstanceRow, KeypairRow, QuotaRow, ServerGroupRow
 
 UNLIMITED = -1
@@ -104,8 +105,8 @@ def used_by(project_id: str) -> Used:
     query: Any = (
         InstanceRow.select(
             fn.COUNT(InstanceRow.id),
-            fn.COALESCE(fn.SUM(fn.json_extract(InstanceRow.flavor, "$.vcpus")), 0),
-            fn.COALESCE(fn.SUM(fn.json_extract(InstanceRow.flavor, "$.memory_mb")), 0),
+            fn.COALESCE(fn.SUM(json_part(InstanceRow.flavor, "$.vcpus")), 0),
+            fn.COALESCE(fn.SUM(json_part(InstanceRow.flavor, "$.memory_mb")), 0),
         )
         .where(InstanceRow.project_id == project_id, InstanceRow.deleted_at.is_null())
         .tuples()

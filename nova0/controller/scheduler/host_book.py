@@ -10,15 +10,13 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
 from oslo_config import cfg
 
-from nova0.controller.compute import host_changes
+from nova0.controller.compute import host_changes, host_records
 from nova0.controller.db.compute_tables import AggregateRow, ClaimRow, HostRow, InstanceRow
 from nova0.controller.db.store import Store
 from nova0.controller.scheduler.aggregate_values import smallest
 from nova0.controller.scheduler.host_view import HostView, Taken
-from nova0.objects.flavor import Flavor
 from nova0.objects.host import HostState
 
 if TYPE_CHECKING:
@@ -180,8 +178,19 @@ class HostBook:
         if whole:
             self._views, self._columns = {}, None
             self._place.clear()
+        for name in names - {view.host for view in views}:
+            if name is not None:
+                self._drop(name)
         for view in views:
             self._take(view)
+
+    def _drop(self, host: str) -> None:
+        """It is no more, or what the store has of it cannot be read: nothing is placed there."""
+        known = self._views.pop(host, None)
+        if known is not None:
+            self._columns = None
+            for uuid in known.servers:
+                self._place.pop(uuid, None)
 
     def _read_again(self, host: str) -> None:
         """What is being read just now may be older than what we were told."""
@@ -244,7 +253,11 @@ class HostBook:
         for some in chosen:
             rows = HostRow.select() if some is None else HostRow.select().where(HostRow.host.in_(some))
             taken, heavy = self._servers(some, detailed)
-            views += [self._view(row, aggregates, taken.get(row.host, {}), heavy.get(row.host, set())) for row in rows]
+            for row in rows:
+                state = host_records.state_of(row)
+                if state is not None:
+                    servers, busy = taken.get(row.host, {}), heavy.get(row.host, set())
+                    views.append(self._view(row, state, aggregates, servers, busy))
         return views
 
     def _servers(
@@ -260,9 +273,9 @@ class HostBook:
             rows = InstanceRow.select(InstanceRow.uuid, InstanceRow.flavor, InstanceRow.image)
             rows = rows.where(InstanceRow.host.is_null(False) if hosts is None else InstanceRow.host.in_(hosts))
             for row in rows:
-                flavor = msgspec.convert(row.flavor, Flavor)
+                flavor_id = str(row.flavor.get("flavor_id", ""))  # of a record that cannot be read: as of no flavor
                 image = (row.image or {}).get("properties", {})
-                more[row.uuid] = {"flavor_id": flavor.flavor_id, "image": image}
+                more[row.uuid] = {"flavor_id": flavor_id, "image": image}
         taken: dict[str, dict[str, Taken]] = {}
         for claim in claims:
             held = Taken(
@@ -279,10 +292,14 @@ class HostBook:
         return taken, heavy
 
     def _view(
-        self, row: HostRow, aggregates: Iterable[AggregateRow], servers: dict[str, Taken], heavy: set[str]
+        self,
+        row: HostRow,
+        state: HostState,
+        aggregates: Iterable[AggregateRow],
+        servers: dict[str, Taken],
+        heavy: set[str],
     ) -> HostView:
         options = self._options
-        state = msgspec.convert(row.state, HostState)
         metadata: dict[str, set[str]] = {}
         for aggregate in aggregates:
             if row.host in aggregate.hosts:

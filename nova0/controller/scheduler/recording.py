@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
 
+from nova0.controller.compute import host_records
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow, ServerGroupRow
 from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.scheduler.hints import as_list
 from nova0.controller.scheduler.request import taken_by
 from nova0.objects.flavor import Flavor
 
+LOG = logging.getLogger(__name__)
 PAGE = 500  # servers read at once: others wait for the store meanwhile
 
 
@@ -24,7 +27,7 @@ def page(since: float, marker: int) -> dict[str, Any]:
     rows = list(query)
     asked = _asked([row.uuid for row in rows])
     return {
-        "servers": [_server(row, asked.get(row.uuid, {})) for row in rows],
+        "servers": [one for row in rows if (one := _server(row, asked.get(row.uuid, {})))],
         "next": rows[-1].id if len(rows) == PAGE else None,
     }
 
@@ -37,7 +40,8 @@ def hosts() -> list[dict[str, Any]]:
             for key, value in aggregate.metadata.items():
                 metadata.setdefault(host, {}).setdefault(key, []).append(value)
     rows = HostRow.select().where(~HostRow.disabled, ~HostRow.forced_down).order_by(HostRow.id)
-    return [{"host": row.state, "metadata": metadata.get(row.host, {})} for row in rows]
+    readable = [row for row in rows if host_records.state_of(row) is not None]
+    return [{"host": row.state, "metadata": metadata.get(row.host, {})} for row in readable]
 
 
 def _asked(uuids: list[str]) -> dict[str, dict[str, Any]]:
@@ -48,9 +52,14 @@ def _asked(uuids: list[str]) -> dict[str, dict[str, Any]]:
     return dict(boots.tuples())
 
 
-def _server(row: InstanceRow, asked: dict[str, Any]) -> dict[str, Any]:
-    flavor, properties = msgspec.convert(row.flavor, Flavor), (row.image or {}).get("properties", {})
-    takes = taken_by(flavor, properties)
+def _server(row: InstanceRow, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """None for a server whose record cannot be read."""
+    try:
+        flavor, properties = msgspec.convert(row.flavor, Flavor), (row.image or {}).get("properties", {})
+        takes = taken_by(flavor, properties)
+    except (msgspec.ValidationError, ValueError) as error:
+        LOG.warning("server %s: its record cannot be read (%s): left out of what is recorded", row.uuid, error)
+        return None
     hint = "".join(as_list((row.scheduler_hints or {}).get("group"))[:1])
     group = ServerGroupRow.one("uuid", hint) if hint else None
     found: dict[str, Any] = {

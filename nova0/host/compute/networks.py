@@ -98,6 +98,9 @@ class Networks:
                 self.apply(view)
             except NetworkError as error:
                 failed.append(error.message)
+            except Exception as error:  # one network never keeps the others waiting
+                LOG.exception("%s: network %s", self.host, view.id)
+                failed.append(f"{self.host}: network {view.name}: {type(error).__name__}: {error}")
         self.forget_unused(set(self.carrier.carried()) - {view.id for view in views})
         if failed:
             raise NetworkError("; ".join(failed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -10,8 +11,12 @@ from oslo_config import cfg
 from nova0.config import CONF, declare
 from nova0.host.compute.load import Load
 from nova0.host.virt.driver import Driver
-from nova0.objects.host import HostState
+from nova0.mesh.errors import BadArguments
+from nova0.objects.fields import one_line
+from nova0.objects.host import MOST_NOTES, HostState
 from nova0.rpcapi.conductor import ConductorAPI
+
+LOG = logging.getLogger(__name__)
 
 declare(
     [
@@ -60,6 +65,7 @@ class Resources:
         self._driver, self._conductor = driver, conductor
         self._address, self._tunnel_address, self._notes = address, tunnel_address, notes or []
         self._load = load or Load()
+        self._refused = ""  # why the last report was not taken
 
     def state(self) -> HostState:
         """Measured now."""
@@ -77,9 +83,22 @@ class Resources:
             traits=sorted({*measured.traits, *CONF.traits}),
             resources={**measured.resources, **custom_resources()},
             metrics={**self._load.metrics(), **measured.metrics},
-            notes=list(dict.fromkeys([*self._notes, *measured.notes])),
+            notes=list(dict.fromkeys(one_line(note) for note in (*self._notes, *measured.notes)))[:MOST_NOTES],
         )
 
     def report(self) -> None:
-        """Raises the mesh's errors when the controller does not answer."""
-        self._conductor().report(self.state())
+        """Raises the mesh's errors when the controller does not answer. What it does not take of this host is told
+        in the log, once: guests here go on, and what the store knew before counts."""
+        state = self.state()
+        try:
+            self._conductor().report(state)
+        except BadArguments as error:
+            if error.message != self._refused:
+                LOG.error(
+                    "%s: the controller does not take what this host says of itself (%s): mend that; what it said "
+                    "before counts until then",
+                    *(state.host, error.message),
+                )
+            self._refused = error.message
+        else:
+            self._refused = ""

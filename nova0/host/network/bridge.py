@@ -6,6 +6,7 @@ import ipaddress
 
 from nova0.host.network import links
 from nova0.objects.errors import NetworkError
+from nova0.objects.fields import reachable
 from nova0.objects.network import NetworkView, Port
 
 METADATA = "169.254.169.254"
@@ -120,7 +121,13 @@ class Bridges:
 
     def _far(self, view: NetworkView) -> tuple[dict[str, str], dict[str, str]]:
         """What the tunnel must know: MAC -> host's tunnel address, and address -> MAC."""
-        far = [n for n in view.neighbours if n.host != self.host and n.tunnel_address not in ("", self.tunnel_address)]
+        far = [
+            n
+            for n in view.neighbours
+            if n.host != self.host
+            and n.tunnel_address not in ("", self.tunnel_address)
+            and reachable(n.tunnel_address, self.tunnel_address)  # else the whole batch would be refused
+        ]
         return {n.mac.lower(): n.tunnel_address for n in far}, {n.ip: n.mac.lower() for n in far}
 
     def _enter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,10 +19,13 @@ from pathlib import Path
 from nova0.host.network.bridge import METADATA
 from nova0.host.network.findings import PATH
 from nova0.objects.errors import NetworkError
+from nova0.objects.fields import holds_control
 from nova0.objects.network import NetworkView
 
 LEASE_TIME = "24h"
 STOP_S = 5.0
+_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_NO_NAME = re.compile(r"[0-9.]+|[0-9]+[wdhms]|infinite|ignore", re.IGNORECASE)
 
 
 class Dhcp:
@@ -135,9 +139,22 @@ class Dhcp:
 def _hosts(view: NetworkView) -> str:
     lines = []
     for port in sorted(view.ports, key=lambda port: port.ip):
-        name = f",{port.hostname}" if port.hostname else ""
-        lines.append(f"{port.mac.lower()},{port.ip}{name},{LEASE_TIME}\n")
-    return "".join(lines)
+        name = f",{port.hostname}" if _is_name(port.hostname) else ""
+        lines.append(f"{port.mac.lower()},{port.ip}{name},{LEASE_TIME}")
+    return _written(lines)
+
+
+def _is_name(text: str) -> bool:
+    """Whether dnsmasq reads this part of a line as a name: not as an address, a time or a word of its own."""
+    return bool(_NAME.fullmatch(text)) and not _NO_NAME.fullmatch(text)
+
+
+def _written(lines: list[str]) -> str:
+    """The file's text: each line one line. Raises NetworkError."""
+    for line in lines:
+        if holds_control(line):
+            raise NetworkError(f"DHCP: a value holds a control character and is not written: {line!r:.200}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _config(view: NetworkView, dhcp: Dhcp) -> str:
@@ -168,7 +185,7 @@ def _config(view: NetworkView, dhcp: Dhcp) -> str:
         lines.append(f"shared-network={view.bridge},{net.network_address}")
     servers = list(view.dns) or (resolvers() if view.gateway else [])
     lines.append(f"dhcp-option=option:dns-server{''.join(',' + server for server in servers)}")
-    return "".join(f"{line}\n" for line in lines)
+    return _written(lines)
 
 
 def resolvers() -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from nova0.host.network.findings import ENVIRONMENT
 from nova0.objects.errors import NetworkError
+from nova0.objects.fields import holds_control
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def ask(host: str, *command: str) -> list[dict[str, Any]]:
 def change(host: str, step: str, program: str, lines: list[str]) -> None:
     """Run `lines` as one batch of `ip` or `bridge`; the first that fails ends it with NetworkError."""
     if lines:
-        _run(host, step, [program, "-batch", "-"], "\n".join(lines) + "\n")
+        _run(host, step, [program, "-batch", "-"], _batch(host, step, lines))
 
 
 def change_where_possible(host: str, program: str, lines: list[str]) -> None:
@@ -70,12 +71,20 @@ def change_where_possible(host: str, program: str, lines: list[str]) -> None:
     if lines:
         subprocess.run(
             [program, "-force", "-batch", "-"],
-            input="\n".join(lines) + "\n",
+            input=_batch(host, "cleaning up", lines),
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
         )
+
+
+def _batch(host: str, step: str, lines: list[str]) -> str:
+    """The text of a batch, each line one command. Raises NetworkError."""
+    for line in lines:
+        if holds_control(line) or "\\" in line or "#" in line:
+            raise NetworkError(f"{host}: {step}: a value does not belong in a command and is not run: {line!r:.200}")
+    return "\n".join(lines) + "\n"
 
 
 def _run(host: str, step: str, command: list[str], text: str) -> str:

@@ -56,7 +56,9 @@ class LinuxCarrier(Carrier):
                 except (OSError, msgspec.DecodeError) as error:
                     LOG.warning("%s: %s cannot be read (%s); its network is asked for anew", self.host, path, error)
                     continue
-                if view.id in there:  # else the machine was restarted: asked for anew
+                if view.id != path.parent.name:
+                    LOG.warning("%s: %s is of another network; it is asked for anew", self.host, path)
+                elif view.id in there:  # else the machine was restarted: asked for anew
                     self._views[view.id] = view
             if self._views:
                 self._forward()
@@ -211,6 +213,8 @@ class LinuxCarrier(Carrier):
         nft.load(self.host, nft.ruleset(self.cluster_id, views, self.metadata_port))
 
     def _keep(self, view: NetworkView) -> None:
+        if "/" in view.id or view.id in ("", ".", ".."):
+            raise NetworkError(f"{self.host}: {view.id!r} cannot name a network's folder")
         place = self.directory / view.id
         place.mkdir(parents=True, exist_ok=True)
         fresh = place / "view.new"

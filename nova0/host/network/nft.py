@@ -14,6 +14,7 @@ import subprocess
 from nova0.host.network.bridge import METADATA
 from nova0.host.network.findings import ENVIRONMENT
 from nova0.objects.errors import NetworkError
+from nova0.objects.fields import holds_control
 from nova0.objects.network import NetworkView, Port, Rule
 
 _ICMP = {"icmp", "1"}
@@ -64,11 +65,18 @@ def _word(port: Port) -> str:
 
 
 def _chain(name: str, lines: list[str]) -> str:
-    return f"  chain {name} {{\n" + "".join(f"    {line}\n" for line in lines) + "  }\n"
+    return f"  chain {name} {{\n" + "".join(f"    {_one(line)}\n" for line in lines) + "  }\n"
 
 
 def _elements(pairs: list[str]) -> str:
-    return "    elements = { " + ", ".join(pairs) + " }\n" if pairs else ""
+    return "    elements = { " + ", ".join(map(_one, pairs)) + " }\n" if pairs else ""
+
+
+def _one(line: str) -> str:
+    """A line as it is. Raises NetworkError where it would be more than one."""
+    if holds_control(line) or "#" in line:
+        raise NetworkError(f"the firewall: a value does not belong in a rule and is not loaded: {line!r:.200}")
+    return line
 
 
 def _secured(views: list[NetworkView]) -> list[tuple[NetworkView, Port]]:
@@ -231,16 +239,20 @@ def _allowance(rule: Rule, side: str) -> list[str]:
     if protocol in _ICMP:
         if rule.port_min is None:
             match.append("ip protocol icmp")
+        elif max(rule.port_min, rule.port_max or 0) > 255:
+            return []  # no such type: what nft refuses would take the rules of every guest here with it
         else:
             match.append(f"icmp type {rule.port_min}")
             if rule.port_max is not None:
                 match.append(f"icmp code {rule.port_max}")
     elif protocol in _WITH_PORTS and rule.port_min is not None:
         last = rule.port_max if rule.port_max is not None else rule.port_min
+        if last < rule.port_min:
+            return []
         match.append(f"{_WITH_PORTS[protocol]} dport {rule.port_min}" + (f"-{last}" if last != rule.port_min else ""))
     elif protocol and protocol not in ("any", "0"):
-        number = int(protocol) if protocol.isdigit() else _PROTOCOLS.get(protocol)
-        if number is None:
+        number = int(protocol) if re.fullmatch(r"[0-9]{1,3}", protocol) else _PROTOCOLS.get(protocol)
+        if number is None or number > 255:
             return []  # allows nothing: a name this host does not know must not open everything
         match.append(f"ip protocol {number}")
     return [" ".join([*match, "return"])]

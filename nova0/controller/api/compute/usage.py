@@ -78,8 +78,8 @@ def _usage(project: str, spans: list[Span], start: float, stop: float, detailed:
         "start": times.micro(start),
         "stop": times.micro(stop),
         "total_hours": sum(span.hours for span in spans),
-        "total_vcpus_usage": sum(span.hours * span.row.flavor["vcpus"] for span in spans),
-        "total_memory_mb_usage": sum(span.hours * span.row.flavor["memory_mb"] for span in spans),
+        "total_vcpus_usage": sum(span.hours * span.row.flavor.get("vcpus", 0) for span in spans),
+        "total_memory_mb_usage": sum(span.hours * span.row.flavor.get("memory_mb", 0) for span in spans),
         "total_local_gb_usage": sum(span.hours * _disk_gb(span) for span in spans),
     }
     if detailed:
@@ -94,9 +94,9 @@ def _server(span: Span, stop: float) -> dict[str, Any]:
         "instance_id": row.uuid,
         "name": row.name,
         "hours": span.hours,
-        "flavor": row.flavor["name"],
-        "vcpus": row.flavor["vcpus"],
-        "memory_mb": row.flavor["memory_mb"],
+        "flavor": row.flavor.get("name", ""),
+        "vcpus": row.flavor.get("vcpus", 0),
+        "memory_mb": row.flavor.get("memory_mb", 0),
         "local_gb": _disk_gb(span),
         "tenant_id": row.project_id,
         "started_at": times.micro(row.launched_at),
@@ -107,4 +107,4 @@ def _server(span: Span, stop: float) -> dict[str, Any]:
 
 
 def _disk_gb(span: Span) -> int:
-    return span.row.flavor["root_gb"] + span.row.flavor.get("ephemeral_gb", 0)
+    return span.row.flavor.get("root_gb", 0) + span.row.flavor.get("ephemeral_gb", 0)

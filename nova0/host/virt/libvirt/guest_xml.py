@@ -5,16 +5,21 @@ No libvirt import, no files, no clock: the golden tests compare its text.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
 from nova0.host.virt.driver import GuestDisks
+from nova0.objects.errors import DriverError
 from nova0.objects.instance import Instance
 
 NAMESPACE = "https://nova0.dev/xmlns/guest/1"
 ROOT_DISK, CONSOLE_LOG = "disk.qcow2", "console.log"
 DEFAULT_COMMAND_LINE = "console=ttyS0 quiet"
+
+_NOT_XML = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 ET.register_namespace("nova0", NAMESPACE)
 
@@ -51,8 +56,25 @@ def guest_xml(instance: Instance, disks: GuestDisks, machine: Machine) -> str:
     _text(domain, "on_reboot", "restart")
     _text(domain, "on_crash", "destroy")
     domain.append(_devices(instance, disks, properties, machine))
+    _check(domain, instance)
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
+
+
+def _check(domain: ET.Element, instance: Instance) -> None:
+    """Raises DriverError for what XML has no place for: libvirt would say no more than that it can't parse it."""
+    for element in domain.iter():
+        for what, text in ((element.tag, element.text or ""), *element.attrib.items()):
+            if _NOT_XML.search(text):
+                raise DriverError(f"server {instance.uuid}: {element.tag} {what}: {text!r:.100} holds control characters")
+
+
+def _word(properties: dict[str, str], name: str, usual: str) -> str:
+    """An image's property that names a kind of device. Raises DriverError."""
+    word = properties.get(name, usual)
+    if not _WORD.fullmatch(word):
+        raise DriverError(f"image property {name}: {word!r:.100} is no kind of device: change it on the image")
+    return word
 
 
 def metadata_xml(text: str) -> dict[str, str]:
@@ -68,7 +90,7 @@ def _metadata(instance: Instance, disks: GuestDisks, machine: Machine) -> ET.Ele
         cluster=machine.cluster_id,
         uuid=instance.uuid,
         generation=str(instance.generation),
-        name=instance.name,
+        name=_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", instance.name),  # for show
         project=instance.project_id,
         directory=str(disks.directory),
     )
@@ -89,7 +111,7 @@ def _os(disks: GuestDisks, properties: dict[str, str], machine: Machine) -> ET.E
 
 
 def _board(properties: dict[str, str], machine: Machine) -> str:
-    return properties.get("hw_machine_type", "pc" if machine.arch == "x86_64" else "virt")
+    return _word(properties, "hw_machine_type", "pc" if machine.arch == "x86_64" else "virt")
 
 
 def _devices(instance: Instance, disks: GuestDisks, properties: dict[str, str], machine: Machine) -> ET.Element:
@@ -101,13 +123,13 @@ def _devices(instance: Instance, disks: GuestDisks, properties: dict[str, str], 
         usual = (
             "ide" if _board(properties, machine).startswith("pc") else "sata" if machine.arch == "x86_64" else "virtio"
         )
-        devices.append(_config_drive(disks.config_drive, properties.get("hw_cdrom_bus", usual)))
+        devices.append(_config_drive(disks.config_drive, _word(properties, "hw_cdrom_bus", usual)))
     ET.SubElement(devices, "controller", type="usb", model="none")
     for port in instance.ports:
         interface = ET.SubElement(devices, "interface", type="ethernet")
         ET.SubElement(interface, "mac", address=port.mac)
         ET.SubElement(interface, "target", dev=port.tap, managed="no")
-        ET.SubElement(interface, "model", type=properties.get("hw_vif_model", "virtio"))
+        ET.SubElement(interface, "model", type=_word(properties, "hw_vif_model", "virtio"))
         ET.SubElement(interface, "mtu", size=str(port.mtu))
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(disks.directory / CONSOLE_LOG), append="on")

@@ -16,6 +16,7 @@ from nova0.controller.api.compute.views.times import micro, seconds_z
 from nova0.controller.api.request import Request
 from nova0.controller.compute import instances, server_groups, zones
 from nova0.controller.compute.instances import Address
+from nova0.controller.db.base_table import Unreadable
 from nova0.controller.db.compute_tables import FaultRow, HostRow, InstanceRow
 from nova0.objects import states
 from nova0.objects.states import VmState
@@ -146,6 +147,11 @@ def _of_host_put_out(request: Request, host: str, why: str, since: float) -> dic
     return fault
 
 
+def _of_broken_record(row: InstanceRow) -> dict[str, Any]:
+    message = "Its record in the store cannot be read: delete it, or ask your administrator."
+    return {"code": 500, "created": seconds_z(row.updated_at or row.created_at), "message": message}
+
+
 def host_id(project_id: str, host: str | None) -> str:
     """Lets a user see whether two servers share a host, without its name."""
     return hashlib.sha224((project_id + host).encode()).hexdigest() if host else ""
@@ -171,6 +177,7 @@ def _zone(row: InstanceRow, known: Gathered) -> str:
 def _common(request: Request, row: InstanceRow, known: Gathered) -> dict[str, Any]:
     put_out = known.put_out.get(row.host or "") if row.vm_state in states.AT_ITS_HOST else None
     status = "UNKNOWN" if put_out else states.status(row.vm_state, row.task_state)
+    broken = any(isinstance(value, Unreadable) for value in row.__data__.values()) or "flavor_id" not in row.flavor
     view: dict[str, Any] = {
         "id": row.uuid,
         "name": row.name,
@@ -196,6 +203,8 @@ def _common(request: Request, row: InstanceRow, known: Gathered) -> dict[str, An
         view["fault"] = {"code": fault.code, "created": seconds_z(fault.created_at), "message": fault.message}
         if fault.details and (request.context.is_admin or fault.code != 500):
             view["fault"]["details"] = fault.details
+    if broken:
+        view["status"], view["fault"] = "UNKNOWN", _of_broken_record(row)
     if put_out:
         view["fault"] = _of_host_put_out(request, str(row.host), *put_out)
     if request.at_least("2.9"):
@@ -203,7 +212,7 @@ def _common(request: Request, row: InstanceRow, known: Gathered) -> dict[str, An
     if request.at_least("2.19"):
         view["description"] = row.description
     if request.at_least("2.26"):
-        view["tags"] = row.tags
+        view["tags"] = list(row.tags)
     if request.at_least("2.63"):
         view["trusted_image_certificates"] = None
     if request.at_least("2.71"):
@@ -220,7 +229,9 @@ def _common(request: Request, row: InstanceRow, known: Gathered) -> dict[str, An
 def _image(request: Request, row: InstanceRow) -> Any:
     if not row.image:
         return ""
-    image_id = row.image["id"]
+    image_id = row.image.get("id")
+    if image_id is None:
+        return ""
     view: dict[str, Any] = {"id": image_id, "links": [bookmark(request, "images", image_id)]}
     if request.at_least("2.98"):
         properties = row.image.get("properties", {})
@@ -231,14 +242,14 @@ def _image(request: Request, row: InstanceRow) -> Any:
 def _flavor(request: Request, row: InstanceRow) -> dict[str, Any]:
     flavor = row.flavor
     if not request.at_least("2.47"):
-        flavor_id = flavor["flavor_id"]
+        flavor_id = flavor.get("flavor_id", "")
         return {"id": flavor_id, "links": [bookmark(request, "flavors", flavor_id)]}
     return {
-        "vcpus": flavor["vcpus"],
-        "ram": flavor["memory_mb"],
-        "disk": flavor["root_gb"],
+        "vcpus": flavor.get("vcpus", 0),
+        "ram": flavor.get("memory_mb", 0),
+        "disk": flavor.get("root_gb", 0),
         "ephemeral": flavor.get("ephemeral_gb", 0),
         "swap": flavor.get("swap_mb", 0),
-        "original_name": flavor["name"],
+        "original_name": flavor.get("name", ""),
         "extra_specs": flavor.get("extra_specs", {}),
     }
