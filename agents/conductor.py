@@ -59,7 +59,9 @@ class ConductorAgent(ConductorAPI):
     def networks_of(self) -> list[NetworkView]:
         host = self._host()
         return self.store.read(
-            lambda: fitting.each("network", networks.carried_by(host), str, lambda id: fitting_view(networks.view(id, host)))
+            lambda: fitting.each(
+                "network", networks.carried_by(host), str, lambda id: fitting_view(networks.view(id, host))
+            )
         )
 
     def power_changed(self, uuid: str, generation: int, power_state: PowerState) -> None:

@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 
 from nova0 import __version__
-from nova0.cli import commands
+from nova0.cli import commands, terminal
 from nova0.cli.failure import Failure
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -89,6 +89,11 @@ def _everywhere(parser: argparse.ArgumentParser, default: object) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0, 1 failed, 2 wrong usage, 130 interrupted."""
+    with terminal.guarded():
+        return _main(argv)
+
+
+def _main(argv: list[str] | None) -> int:
     parser = build_parser()
     try:
         args = parser.parse_args(argv)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from nova0.cli import terminal
+
 
 def show_json(value: Any) -> None:
     """One JSON document on standard output."""
@@ -19,7 +21,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str
     if not rows and empty:
         print(empty, file=sys.stderr)
         return
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [[terminal.cell(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
@@ -28,7 +30,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str
         table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in cells:
             table.add_row(*(_coloured(cell) for cell in row))
-        Console().print(table)
+        Console(file=terminal.raw(sys.stdout)).print(table)
         return
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     for line in [list(columns), *cells]:
@@ -80,7 +82,7 @@ class Progress:
             done = "  ".join(f"{stage} {seconds:.1f}s" for stage, seconds in self.stages)
             line = f"{done}{'  ' if done else ''}{name}{f' ({detail})' if detail else ''} ..."
             if line != self._shown:
-                print(f"\r\033[2K{line}", end="", file=sys.stderr, flush=True)
+                print(f"\r\033[2K{terminal.cell(line)}", end="", file=terminal.raw(sys.stderr), flush=True)
                 self._shown = line
 
     def elapsed(self) -> float:
@@ -92,7 +94,7 @@ class Progress:
         self._finish()
         if self._moves and self._shown:
             done = "  ".join(f"{stage} {seconds:.1f}s" for stage, seconds in self.stages)
-            print(f"\r\033[2K{done}", file=sys.stderr, flush=True)
+            print(f"\r\033[2K{terminal.cell(done)}", file=terminal.raw(sys.stderr), flush=True)
         self._stage = self._shown = ""
 
     def _finish(self) -> None:

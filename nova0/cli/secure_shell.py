@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -15,6 +16,7 @@ from nova0.cli.cloud import Cloud, NotFound
 from nova0.cli.failure import Failure
 from nova0.cli.person import caller
 
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 STRAIGHT_WITHIN_S = 0.7  # a bridge on this machine answers in a millisecond; beyond that the tunnel is as good
 
 
@@ -72,7 +74,8 @@ def _user(cloud: Cloud, server: dict[str, object]) -> str:
     image = server.get("image")
     try:
         if isinstance(image, dict):
-            return str(cloud.get("image", f"/images/{image['id']}").get("os_admin_user") or "root")
+            user = str(cloud.get("image", f"/images/{image['id']}").get("os_admin_user") or "root")
+            return user if _USER.fullmatch(user) else "root"  # an image may be anybody's
     except NotFound:
         pass
     return "root"

@@ -7,6 +7,7 @@ The unit of a number is in its name (`patience_s`, `size_bytes`, `memory_mb`), o
 from __future__ import annotations
 
 import re
+import types
 import typing
 from typing import Any
 
@@ -70,11 +71,18 @@ def unit_of(name: str, annotation: Any = None) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """As one would write it, without modules and units."""
+    """As one would write it, without modules, units and bounds."""
     if annotation is None or annotation is type(None):
         return "None"
+    if annotation is ...:
+        return "..."
     if hasattr(annotation, "__metadata__"):
         return type_name(annotation.__origin__)
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(type_name(part) for part in parts)
+    if isinstance(origin, type) and parts and not any(isinstance(part, list) for part in parts):
+        return f"{origin.__name__}[{', '.join(map(type_name, parts))}]"
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
     return re.sub(r"(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", str(annotation))

@@ -54,7 +54,7 @@ GuestName = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za
 # ids; a path part is no ".", no ".." and holds no "/"
 Uuid = Annotated[str, Meta(pattern=_whole(_UUID), max_length=36)]
 PathPart = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=128)]
-Sha512 = Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{128}\Z")]
+Sha512 = Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]*\Z", max_length=128)]
 
 # networks; "" stands for none only where the name says so
 Mac = Annotated[
@@ -74,6 +74,8 @@ Remote = Annotated[
         max_length=49,
     ),
 ]
+Direction = Annotated[str, Meta(pattern=r"\A(?:ingress|egress)\Z")]
+Ethertype = Annotated[str, Meta(pattern=r"\AIPv[46]\Z")]
 PrefixLength = Annotated[int, Meta(ge=0, le=128)]
 RuleNumber = Annotated[int, Meta(ge=0, le=65535)]  # a port, an ICMP type or code
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
@@ -99,9 +101,9 @@ Described = Annotated[
         Short
         | Number
         | bool
-        | None
         | Annotated[list[_Some], Meta(max_length=4096)]
-        | Annotated[dict[Short, _Some], Meta(max_length=1024)],
+        | Annotated[dict[Short, _Some], Meta(max_length=1024)]
+        | None,
     ],
     Meta(max_length=1024),
 ]

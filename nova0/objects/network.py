@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from nova0.objects.fields import (
     AddressOrNone,
     CidrOrNone,
+    Direction,
+    Ethertype,
     Generation,
     GuestName,
     HostName,
@@ -28,8 +28,8 @@ from nova0.objects.fields import (
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One allowance of a security group, compiled: remote groups already expanded to addresses."""
 
-    direction: Literal["ingress", "egress"]
-    ethertype: Literal["IPv4", "IPv6"] = "IPv4"
+    direction: Direction
+    ethertype: Ethertype = "IPv4"
     protocol: Word | None = None  # None any; tcp, udp, icmp, icmpv6 or an IP protocol number as text
     port_min: RuleNumber | None = None  # for icmp: type
     port_max: RuleNumber | None = None  # for icmp: code

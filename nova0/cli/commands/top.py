@@ -146,9 +146,13 @@ def _show(tables: Any, args: argparse.Namespace) -> None:
             show_table(COLUMNS, [cells(one) for one in table["nodes"]])
             sys.stdout.flush()
     else:
+        from rich.console import Console
         from rich.live import Live
 
-        with Live(screen=True, auto_refresh=False, transient=True) as live:
+        from nova0.cli import terminal
+
+        console = Console(file=terminal.raw(sys.stdout))
+        with Live(console=console, screen=True, auto_refresh=False, transient=True) as live:
             for table in tables:
                 live.update(_picture(table, args), refresh=True)
 
@@ -189,6 +193,7 @@ def _picture(table: dict[str, Any], args: argparse.Namespace) -> Any:
     from rich.text import Text
 
     from nova0.cli.output import COLOURS
+    from nova0.cli.terminal import cell
 
     rows = table["nodes"]
     counted = Counter(row["status"] for row in rows)
@@ -200,5 +205,5 @@ def _picture(table: dict[str, Any], args: argparse.Namespace) -> Any:
         left = name in ("NODE", "STATUS", "ROLE", "ADDRESS", "VERSION")
         shown.add_column(name, justify="left" if left else "right", no_wrap=True)
     for one in rows:
-        shown.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in cells(one)))
-    return Group(Text(head, style="bold", no_wrap=True, overflow="ellipsis"), shown)
+        shown.add_row(*(Text(cell(value), style=COLOURS.get(value, "")) for value in cells(one)))
+    return Group(Text(cell(head), style="bold", no_wrap=True, overflow="ellipsis"), shown)

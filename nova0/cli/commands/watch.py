@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from nova0.cli import mesh_door
+    from nova0.cli.terminal import cell
 
     seen = 0
     with mesh_door.local_node(args) as node:
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 print(json.dumps({"at": time.time(), **event}, default=str, ensure_ascii=False), flush=True)
             else:
-                print(f"{time.strftime('%H:%M:%S')}  {line(event)}", flush=True)
+                print(f"{time.strftime('%H:%M:%S')}  {cell(line(event))}", flush=True)
             seen += event.get("event") != "watching"
             if args.count and seen >= args.count:
                 break

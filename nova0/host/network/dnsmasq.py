@@ -24,7 +24,8 @@ from nova0.objects.network import NetworkView
 
 LEASE_TIME = "24h"
 STOP_S = 5.0
-_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NO_NAME = re.compile(r"[0-9.]+|[0-9]+[wdhms]|infinite|ignore", re.IGNORECASE)
 
 

@@ -44,7 +44,7 @@ def _memory_mb() -> dict[str, int]:
     return {name: int(rest.split()[0]) // 1024 for name, _, rest in (line.partition(":") for line in lines)}
 
 
-def _cpu(capabilities: ET.Element) -> dict[str, object]:
+def _cpu(capabilities: ET.Element) -> dict[str, Any]:
     cpu = capabilities.find("host/cpu")
     if cpu is None:
         return {}

@@ -66,7 +66,8 @@ def _check(domain: ET.Element, instance: Instance) -> None:
     for element in domain.iter():
         for what, text in ((element.tag, element.text or ""), *element.attrib.items()):
             if _NOT_XML.search(text):
-                raise DriverError(f"server {instance.uuid}: {element.tag} {what}: {text!r:.100} holds control characters")
+                where = f"server {instance.uuid}: {element.tag} {what}"
+                raise DriverError(f"{where}: {text!r:.100} holds control characters")
 
 
 def _word(properties: dict[str, str], name: str, usual: str) -> str:
