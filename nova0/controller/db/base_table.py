@@ -100,7 +100,11 @@ def _update(table: type[Table], names: tuple[str, ...], known: tuple[str, ...], 
 
 
 class JsonField(peewee.TextField):
-    """Any plain value as JSON text."""
+    """A plain value as JSON text. `of`: dict or list where it is always one; by the default where there is one."""
+
+    def __init__(self, *args: Any, of: type | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._of = of or (self.default if isinstance(self.default, type) else object)
 
     def db_value(self, value: Any) -> str | None:
         """Raises ValueError for what would not be read as it was written: NaN and infinities, which JSON lacks."""
@@ -115,7 +119,10 @@ class JsonField(peewee.TextField):
         if value is None:
             return None
         try:
-            return msgspec.json.decode(value)
+            found = msgspec.json.decode(value)
+            if isinstance(found, self._of):
+                return found
+            raise TypeError(f"{type(found).__name__} in place of {self._of.__name__}")
         except (msgspec.DecodeError, RecursionError, TypeError) as error:
             _tell_once(f"column {self.model._meta.table_name}.{self.name}: {error}: {str(value)[:40]!r}")
             return Unreadable()

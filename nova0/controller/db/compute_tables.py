@@ -66,8 +66,8 @@ class InstanceRow(Table):
     requested_zone = CharField(null=True)
     forced_host = CharField(null=True)  # zone:host, which skips the filters
     wanted_host = CharField(null=True)  # the host asked for; the filters have their say
-    flavor = JsonField()
-    image = JsonField(null=True)  # None: booted from a volume
+    flavor = JsonField(of=dict)
+    image = JsonField(null=True, of=dict)  # None: booted from a volume
     key_name = CharField(null=True)
     key_data = TextField(null=True)
     user_data = TextField(null=True)
@@ -157,7 +157,7 @@ class HostRow(Table):
     uuid = CharField(unique=True, default=new_id)  # hypervisor id from 2.53
     service_uuid = CharField(unique=True, default=new_id)
     host = CharField(unique=True)
-    state = JsonField()  # objects.HostState as a mapping
+    state = JsonField(of=dict)  # objects.HostState as a mapping
     vcpus = IntegerField()
     memory_mb = IntegerField()
     disk_gb = IntegerField()
