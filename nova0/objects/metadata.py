@@ -7,7 +7,6 @@ go over 169.254.169.254 and onto config drives. No socket, no file, no clock, no
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import ipaddress
 import json
@@ -214,7 +213,7 @@ def _user_data(instance: Instance) -> bytes | None:
         return None
     try:
         return base64.b64decode(instance.user_data)
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         return instance.user_data.encode()  # checked at the API's edge; never keep a guest from its own words
 
 

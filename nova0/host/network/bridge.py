@@ -71,8 +71,8 @@ class Bridges:
         lines.append(f"link set dev {name} mtu {view.mtu} up")
         links.change(self.host, step, "ip", lines)
         wanted = {f"{METADATA}/32"}
-        if view.gateway:
-            wanted.add(f"{view.gateway}/{ipaddress.ip_network(view.cidr).prefixlen}")
+        if view.gateway and view.cidr:
+            wanted.add(f"{view.gateway}/{ipaddress.ip_network(view.cidr, strict=False).prefixlen}")
         here = {
             f"{address['local']}/{address['prefixlen']}"
             for link in links.ask(self.host, "ip", "-j", "-4", "addr", "show", "dev", name)

@@ -40,7 +40,7 @@ class Dhcp:
     def serve(self, view: NetworkView) -> None:
         """Serve exactly the view's ports. A changed host list is re-read (SIGHUP); a changed configuration,
         or a lease of a guest that is gone, needs a new process. Raises NetworkError with dnsmasq's words."""
-        if not view.dhcp:
+        if not view.dhcp or not view.cidr:
             self.stop()
             return
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def _written(lines: list[str]) -> str:
 
 
 def _config(view: NetworkView, dhcp: Dhcp) -> str:
-    net = ipaddress.ip_network(view.cidr)
+    net = ipaddress.ip_network(view.cidr, strict=False)
     via = view.gateway or "0.0.0.0"  # noqa: S104  in option 121: on this link
     routes = [f"{METADATA}/32", via]
     if view.gateway:

@@ -211,7 +211,7 @@ def _ip_table(name: str, views: list[NetworkView], metadata_port: int) -> str:
     nat = [
         f'ip saddr {view.cidr} ip daddr != {view.cidr} ip daddr != 224.0.0.0/4 oifname != "{view.bridge}" masquerade'
         for view in views
-        if view.gateway
+        if view.gateway and view.cidr
     ]
     text += _chain("postrouting", ["type nat hook postrouting priority srcnat; policy accept;", *nat])
     return text + "}\n"
