@@ -77,7 +77,9 @@ def test_nft_itself_takes_the_rules_of_every_view_that_is_accepted():
             view = msgspec.msgpack.decode(data, type=fuzz_sinks.NetworkView)
         except fuzz_sinks.REFUSED:
             continue
-        if len({port.tap for port in view.ports}) < len(view.ports) or len({p.ip for p in view.ports}) < len(view.ports):
+        if len({port.tap for port in view.ports}) < len(view.ports) or len({p.ip for p in view.ports}) < len(
+            view.ports
+        ):
             continue  # the store's own word: each has an address of its own
         tried += 1
         text = nft.ruleset("c1", [view], 8775)
