@@ -48,7 +48,10 @@ Line = Annotated[str, Meta(pattern=rf"\A[^{_CONTROL}]*\Z", max_length=4096)]
 Name = Annotated[str, Meta(pattern=rf"\A[^{_CONTROL}]*\Z", max_length=255)]
 Text = Annotated[str, Meta(pattern=rf"\A(?:[^{_CONTROL}]|[\t\n\r])*\Z", max_length=1 << 20)]
 Word = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:+-]*\Z", max_length=255)]
-HostName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]*\Z", max_length=255)]  # a machine in the cluster
+# a machine in the cluster: no wider than what the mesh takes as a name (who joins gets letters, digits and -._ only)
+HostName = Annotated[
+    str, Meta(pattern=r"\A(?!\.\.?\Z)[^\x00-\x20\x7f-\xa0/~\u2028-\u202e\u2066-\u2069]+\Z", max_length=64)
+]
 GuestName = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)?\Z", max_length=255)]
 
 # ids; a path part is no ".", no ".." and holds no "/"

@@ -14,9 +14,16 @@ NEEDS = ()
 
 def attack(world):
     view = NetworkView(
-        id="6b1f0c52-7d0e-4a86-9a57-0d3f5c1e8a21", name="n", revision=1, vni=9, cidr="10.44.0.0/24", gateway="10.44.0.1",
-        gateway_mac="fa:16:3e:44:00:01", mtu=1450, dns=(f"9.9.9.9\ndhcp-script={world.folder}/x.sh",),
-    )  # fmt: skip
+        id="6b1f0c52-7d0e-4a86-9a57-0d3f5c1e8a21",
+        name="n",
+        revision=1,
+        vni=9,
+        cidr="10.44.0.0/24",
+        gateway="10.44.0.1",
+        gateway_mac="fa:16:3e:44:00:01",
+        mtu=1450,
+        dns=(f"9.9.9.9\ndhcp-script={world.folder}/x.sh",),
+    )
     said = []
     try:  # as it comes over the wire: the answer to ConductorAPI.networks_of
         codecs_of(ConductorAPI)["networks_of"].unpack_result(msgspec.msgpack.encode([view]))

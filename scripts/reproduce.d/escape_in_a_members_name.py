@@ -12,8 +12,19 @@ EVIL = "0.1\x1b[2J\nlab1/controller  up\x9b32m"
 
 
 def attack(world):
-    member = {"node": "lab9/host", "status": "up", "roles": ["member"], "topics": [], "address": "192.0.2.9:1",
-              "version": EVIL, "protocol": 2, "beat_age_s": 0.1, "detail": EVIL, "quarantine": "", "host": "lab9"}  # fmt: skip
+    member = {
+        "node": "lab9/host",
+        "status": "up",
+        "roles": ["member"],
+        "topics": [],
+        "address": "192.0.2.9:1",
+        "version": EVIL,
+        "protocol": 2,
+        "beat_age_s": 0.1,
+        "detail": EVIL,
+        "quarantine": "",
+        "host": "lab9",
+    }
     mesh_door.local_node = lambda args: contextlib.nullcontext(SimpleNamespace(members=lambda: [member]))
     said = io.StringIO()
     with contextlib.redirect_stdout(said):

@@ -9,9 +9,17 @@ from nova0.rpcapi.conductor import ConductorAPI
 BEFORE = "every boot of the cloud ended in ERROR, also after a restart of the controller and an eviction of the host"
 NEEDS = ()
 REPORT = {
-    "host": "lab9", "hypervisor_hostname": "lab9", "hypervisor_type": "fake", "hypervisor_version": 1, "vcpus": 64,
-    "virt_type": "fake", "arch": "x86_64", "memory_mb": 65536, "disk_gb": 1000, "metrics": {"cpu.percent": float("nan")},
-}  # fmt: skip
+    "host": "lab9",
+    "hypervisor_hostname": "lab9",
+    "hypervisor_type": "fake",
+    "hypervisor_version": 1,
+    "vcpus": 64,
+    "virt_type": "fake",
+    "arch": "x86_64",
+    "memory_mb": 65536,
+    "disk_gb": 1000,
+    "metrics": {"cpu.percent": float("nan")},
+}
 
 
 def attack(world):

@@ -61,6 +61,10 @@ ATTACKS = {
     "a second store in the controller's place",
     "a user of the API who asks agents as if the controller asked",
     "a stranger who reads the metrics",
+    "a text of another machine that is more than its field: a line of a file or batch, a rule, a path, XML",
+    "a host that says nonsense of itself, its guests or its progress, or did before that was checked",
+    "a host's end of the tunnels that other hosts cannot use, or that is everybody's address",
+    "words of a member or a guest that steer the terminal of who looks",
     "keys and tokens read from the disk by other users",
 }
 

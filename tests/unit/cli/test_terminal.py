@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from nova0.cli import commands, main, mesh_door, output, servers, settings, terminal
 from nova0.cli import cloud as clouds
+from nova0.cli import commands, main, mesh_door, output, servers, settings, terminal
 from nova0.cli.commands import top, watch
 from nova0.mesh.errors import RemoteError
 

@@ -120,7 +120,7 @@ def test_addresses_are_what_the_standard_library_takes():
         (fields.CidrOrNone, ["", "10.0.0.0/8", "0.0.0.0/0"], ["10.0.0.0/33", "10.0.0.0", "fd00::/8"]),
         (fields.Remote, ["10.0.0.1", "10.0.0.0/8", "fd00::/8"], ["10.0.0.0/33", "fd00::/129", "any", "0/0"]),
         (fields.GuestName, ["", "vm1", "a.b.c"], ["-a", "a-", "a b", "a,b", "a\n", "set:x", "*"]),
-        (fields.HostName, ["lab1", "lab-1.example_x"], ["", "-x", "a b", "a/b", "a;b"]),
+        (fields.HostName, ["lab1", "lab-1.example_x", "лаб"], ["", ".", "..", "a b", "a/b", "a~b", "a" * 65]),
         (fields.PortNumber, [1, 65535], [0, 65536, -1, 2**64 - 1]),
         (fields.Vni, [1, 2**24 - 1], [0, 2**24]),
         (fields.Ratio, [0.0, 16.0], [-1.0, float("nan"), float("inf"), 1e7]),
