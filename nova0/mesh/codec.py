@@ -67,7 +67,7 @@ class MethodCodec:
         """
         try:
             shaped = (self._lax if lax else self._arguments).decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadArguments(f"{self.row.name}: {error}", field=_field(str(error))) from None
         values = msgspec.structs.asdict(shaped)
         if self._optional:

@@ -96,6 +96,7 @@ Instant = Annotated[float, Meta(ge=0, le=1e11)]  # seconds since the epoch
 
 # a value of free form that is stored and shown, never executed: bounded, finite, and not deep
 Short = Annotated[str, Meta(max_length=255)]
+Free = Annotated[str, Meta(max_length=1 << 20)]  # shown as JSON, made into nothing
 Number = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 _Some = Short | Number | bool | None
 Described = Annotated[
@@ -120,6 +121,11 @@ def one_line(text: str) -> str:
 def holds_control(text: str) -> bool:
     """Whether a line on its way into a file or batch holds what would end it, or steer a terminal."""
     return _BLANKS.search(text) is not None
+
+
+def name(text: str) -> str:
+    """The same, as `Name` takes it."""
+    return one_line(text)[:255]
 
 
 def guest_name(text: str) -> str:

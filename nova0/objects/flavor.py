@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from nova0.objects.fields import Count, Name, Text
+from nova0.objects.fields import Count, Free, Name, Short
 
 
 class Flavor(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +22,8 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
     rxtx_factor: Annotated[float, msgspec.Meta(ge=0, le=3.5e38)] = 1.0
     is_public: bool = True
     disabled: bool = False
-    description: Text | None = None
-    extra_specs: dict[Name, Text] = {}
+    description: Free | None = None
+    extra_specs: dict[Short, Free] = {}  # for the scheduler; nothing on a host is made of them
 
     @property
     def disk_gb(self) -> int:

@@ -200,14 +200,36 @@ def test_one_servers_record_that_cannot_be_read_leaves_lists_whole(lab, column):
     assert lab.cloud.admin.delete(f"/v2.1/servers/{servers[1]}").status_code == 204
 
 
-def test_a_host_name_of_an_earlier_store_reaches_its_host_without_its_newline(lab):
+def test_names_of_an_earlier_store_reach_their_host_without_what_it_does_not_take(lab):
+    """Patterns that ended in `$` took a newline: such a server is told of, booted and changed as any other."""
     server = lab.boot()
     host = lab.settled(server)["OS-EXT-SRV-ATTR:host"]
-    lab.cloud.services.store.write(
-        lambda: InstanceRow.update(hostname="web\n").where(InstanceRow.uuid == server).execute()
-    )
-    [told] = lab.machines[host].bus.stub(ConductorAPI).instances_of()
-    assert told.hostname == "web"
+    bus = lab.machines[host].bus
+    [before] = bus.stub(ConductorAPI).instances_of()
+
+    def closure():
+        row = InstanceRow.known("uuid", server)
+        row.hostname, row.name, row.key_name, row.key_data = "web\n", "web\n", "mine\n", "ssh-ed25519 AAAA\n"
+        row.flavor = row.flavor | {"name": "small\n", "extra_specs": {"note": "a\x1bb"}}
+        row.image = row.image | {"name": "debian\n", "properties": {"os_distro": "debian", "note": "a\x07b"}}
+        row.save()
+
+    lab.cloud.services.store.write(closure)
+    [told] = bus.stub(ConductorAPI).instances_of()
+    assert (told.hostname, told.name, told.keypair.name, told.flavor.name) == ("web", "web", "mine", "small")
+    assert told.image.name == "debian" and told.image.properties == {"os_distro": "debian"}
+    assert told.uuid == before.uuid
+    lab.post("/nova0/v1/schedule/explain", {"server": server})
+    assert len(lab.get("/nova0/v1/schedule/load")["servers"]) >= 1
+
+
+@pytest.mark.parametrize("name", ["a\nb", "net\x1b[2J", "n" * 400])
+def test_a_networks_name_that_hosts_do_not_take_keeps_no_server_from_it(lab, name):
+    made = lab.post("/network/v2.0/networks", {"network": {"name": "n"}})["network"]["id"]
+    subnet = {"network_id": made, "ip_version": 4, "cidr": "10.77.0.0/24"}
+    lab.post("/network/v2.0/subnets", {"subnet": subnet})
+    lab.cloud.services.store.write(lambda: NetworkRow.update(name=name).where(NetworkRow.id == made).execute())
+    assert lab.where(networks=[{"uuid": made}]) in lab.machines
 
 
 def test_a_tunnels_end_of_an_earlier_store_is_told_to_nobody(lab):

@@ -8,10 +8,13 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import msgspec
+
 from nova0.controller.compute.refusals import BadRequest, Conflict, NotFound
 from nova0.controller.context import RequestContext
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import FlavorRow
+from nova0.objects import fields
 from nova0.objects.flavor import Flavor
 
 SEEDS = (  # id, name, vcpus, memory MiB, root GiB: the field's usual set, with two for small machines
@@ -135,6 +138,13 @@ def as_object(row: FlavorRow) -> Flavor:
         description=row.description,
         extra_specs=dict(row.extra_specs),
     )
+
+
+def of_server(kept: dict[str, Any]) -> Flavor:
+    """A server's copy, read again; a name of an earlier version that hosts do not take is made to fit. Raises
+    msgspec.ValidationError for what is no flavor."""
+    names = {key: fields.name(kept[key]) for key in ("name", "flavor_id") if isinstance(kept.get(key), str)}
+    return msgspec.convert({**kept, **names}, Flavor)
 
 
 def check_image_fits(flavor: Flavor, *, min_ram_mb: int, min_disk_gb: int, size_bytes: int) -> None:

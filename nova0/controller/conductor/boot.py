@@ -19,6 +19,7 @@ from nova0.controller.conductor import claims, journal
 from nova0.controller.conductor.fitting import REFUSED
 from nova0.controller.conductor.instance_view import plan
 from nova0.controller.conductor.operation import (
+    MOST_DETAILS,
     Commit,
     Done,
     Failed,
@@ -243,7 +244,7 @@ class Boot(Operation):
 
     def _elsewhere(self, row: InstanceRow, error: MeshError) -> Done:
         """This host can't: undo there, and try another, or give up with every host's reason."""
-        reasons = [*self.data.get("reasons", []), error.message]
+        reasons = [*self.data.get("reasons", []), error.message[:MOST_DETAILS]]
         tried = [*self.data.get("tried", []), row.host]
         self.data |= {"reasons": reasons, "tried": tried}
         log.warning("%s of %s on %s: %s", self.kind, self.uuid, row.host, error.message)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from nova0.controller.compute import flavors
 from nova0.controller.conductor.fitting import fitting_view
 from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.image import books as images
 from nova0.controller.network import books as networks
+from nova0.objects import fields
 from nova0.objects.fields import checked, guest_name
 from nova0.objects.flavor import Flavor
-from nova0.objects.image import ImageRef
 from nova0.objects.instance import Instance, Keypair
 from nova0.objects.network import NetworkView, Port
 
 
 def flavor_of(row: InstanceRow) -> Flavor:
     """The flavor as it was when the server was made."""
-    return msgspec.convert(row.flavor, Flavor)
+    return flavors.of_server(row.flavor)
 
 
 def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | None = None) -> Instance:
@@ -25,19 +25,19 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
     return Instance(
         uuid=row.uuid,
         generation=row.generation,
-        name=row.name,
+        name=fields.name(row.name),
         hostname=guest_name(row.hostname),
         project_id=row.project_id,
         user_id=row.user_id,
         flavor=flavor_of(row),
-        image=msgspec.convert(row.image, ImageRef) if row.image else None,
+        image=images.of_server(row.image),
         ports=tuple(networks.ports_of(row.uuid)) if ports is None else ports,
-        keypair=Keypair(name=row.key_name or "", public_key=row.key_data) if row.key_data else None,
+        keypair=Keypair(name=fields.name(row.key_name or ""), public_key=row.key_data) if row.key_data else None,
         user_data=row.user_data,
         config_drive=row.config_drive,
         metadata=row.metadata or {},
         admin_password=row.admin_password,
-        availability_zone=row.availability_zone or "nova",
+        availability_zone=fields.name(row.availability_zone or "nova"),
         launch_index=row.launch_index,
         reservation_id=row.reservation_id,
         created_at=row.created_at,

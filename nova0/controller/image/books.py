@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from nova0.controller.db.base_table import new_id, now
 from nova0.controller.db.image_tables import ImageRow
 from nova0.controller.db.store import Store
 from nova0.controller.image import storage
 from nova0.controller.image.storage import path, read
+from nova0.objects import fields
 from nova0.objects.image import ImageRef
 
-__all__ = ["activate", "path", "read", "ref", "register_file"]
+__all__ = ["activate", "of_server", "path", "read", "ref", "register_file"]
 
 
 def ref(image_id: str) -> ImageRef | None:
@@ -31,16 +35,37 @@ def _ref(row: ImageRow, *, with_parts: bool = True) -> ImageRef:
             parts[part] = _ref(found, with_parts=False)
     return ImageRef(
         id=row.id,
-        name=row.name or "",
+        name=fields.name(row.name or ""),
         size=row.size or 0,
         sha512=row.sha512 or "",
         disk_format=row.disk_format or "raw",
         container_format=row.container_format or "bare",
         min_disk_gb=row.min_disk,
         min_ram_mb=row.min_ram,
-        properties=properties,
+        properties=_fitting(properties),
         **parts,
     )
+
+
+def of_server(image: dict[str, Any] | None) -> ImageRef | None:
+    """The image as a server's row has it. What an earlier version took as a name or property and hosts do not is
+    made to fit. Raises msgspec.ValidationError."""
+    if not image:
+        return None
+    kept = {**image, "name": fields.name(str(image.get("name") or "")), "properties": image.get("properties") or {}}
+    if isinstance(kept["properties"], dict):
+        kept["properties"] = _fitting(kept["properties"])
+    parts = {part: of_server(image[part]) for part in ("kernel", "ramdisk") if isinstance(image.get(part), dict)}
+    return msgspec.structs.replace(msgspec.convert(kept, ImageRef), **parts)
+
+
+def _fitting(properties: dict[str, Any]) -> dict[str, Any]:
+    """Those in whose names and values a host would find no control characters."""
+    return {
+        key: value
+        for key, value in properties.items()
+        if not fields.holds_control(key) and not fields.holds_control(re.sub(r"[\t\r\n]", "", str(value)))
+    }
 
 
 def activate(image_id: str, received: storage.Received) -> bool:

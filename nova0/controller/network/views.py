@@ -11,6 +11,7 @@ from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, Port
 from nova0.controller.network import making
 from nova0.controller.network.groups import Compiler
 from nova0.controller.network.server_ports import rows_of
+from nova0.objects import fields
 from nova0.objects.fields import guest_name, one_machines
 from nova0.objects.network import Neighbour, NetworkView, Port
 
@@ -65,7 +66,7 @@ def view(network_id: str, host: str) -> NetworkView:
     compiler, tunnels = Compiler(), _tunnel_addresses({row[2] for row in placed})
     return NetworkView(
         id=network.id,
-        name=network.name,
+        name=fields.name(network.name or ""),
         revision=network.revision,
         vni=network.vni,
         cidr=subnet.cidr if subnet else "",
@@ -108,7 +109,7 @@ def _port(
     return Port(
         id=port_id,
         network_id=network.id,
-        network_name=network.name,
+        network_name=fields.name(network.name or ""),
         instance_uuid=device_id,
         mac=mac,
         ip=address,

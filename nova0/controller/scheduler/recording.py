@@ -7,12 +7,11 @@ from typing import Any
 
 import msgspec
 
-from nova0.controller.compute import host_records
+from nova0.controller.compute import flavors, host_records
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow, ServerGroupRow
 from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.scheduler.hints import as_list
 from nova0.controller.scheduler.request import taken_by
-from nova0.objects.flavor import Flavor
 
 LOG = logging.getLogger(__name__)
 PAGE = 500  # servers read at once: others wait for the store meanwhile
@@ -55,7 +54,7 @@ def _asked(uuids: list[str]) -> dict[str, dict[str, Any]]:
 def _server(row: InstanceRow, asked: dict[str, Any]) -> dict[str, Any] | None:
     """None for a server whose record cannot be read."""
     try:
-        flavor, properties = msgspec.convert(row.flavor, Flavor), (row.image or {}).get("properties", {})
+        flavor, properties = flavors.of_server(row.flavor), (row.image or {}).get("properties", {})
         takes = taken_by(flavor, properties)
     except (msgspec.ValidationError, ValueError) as error:
         LOG.warning("server %s: its record cannot be read (%s): left out of what is recorded", row.uuid, error)

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from nova0.controller.compute import flavors
 from nova0.controller.db.compute_tables import ClaimRow, InstanceRow, ServerGroupRow
+from nova0.controller.image import books as images
 from nova0.controller.scheduler.hints import as_list
 from nova0.controller.scheduler.host_view import PCI, Taken
 from nova0.objects.flavor import Flavor
@@ -50,8 +52,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return cls(
             uuid=row.uuid,
             project_id=row.project_id,
-            flavor=msgspec.convert(row.flavor, Flavor),
-            image=msgspec.convert(row.image, ImageRef) if row.image else None,
+            flavor=flavors.of_server(row.flavor),
+            image=images.of_server(row.image),
             zone=row.requested_zone,
             forced_host=row.forced_host,
             wanted_host=row.wanted_host,

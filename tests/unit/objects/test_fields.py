@@ -29,7 +29,13 @@ from nova0.rpcapi.network import NetworkAPI
 RECORDS = (Flavor, HostState, GuestInfo, ImageRef, ImageHolders, Keypair, Instance, Rule, Port, Neighbour, NetworkView)
 SURFACES = (ComputeAPI, ConductorAPI, ImagesAPI, NetworkAPI)
 # free by their nature, and nothing but a value of JSON on their way to a guest or a person
-FREE = {"Instance.metadata", "Instance.admin_password", "HostState.cpu_info"}
+FREE = {
+    "Flavor.description",
+    "Flavor.extra_specs",
+    "Instance.metadata",
+    "Instance.admin_password",
+    "HostState.cpu_info",
+}
 STEERING = ["a\nb", "a\n", "\na", "a\rb", "a\0b", "a\x1b[2Jb", "\x7f"]
 
 
