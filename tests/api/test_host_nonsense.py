@@ -103,34 +103,34 @@ def test_fields_it_does_not_know_are_left_out_and_do_no_harm(lab):
     assert "moon_phase" not in kept and lab.where() == "lab1"
 
 
-@pytest.mark.parametrize("wrong", [{"uuid": "../x"}, {"uuid": "a\nb"}, {"generation": -1}, {"generation": 2**63},
-                                   {"power_state": 99}, {"power_state": "on"}, {"started_at": NAN}])  # fmt: skip
-def test_nonsense_of_a_guest_is_refused_whole_and_changes_nothing(lab, wrong):
+def test_nonsense_of_a_guest_is_refused_whole_and_changes_nothing(lab):
     server = lab.boot()
     host = lab.settled(server)["OS-EXT-SRV-ATTR:host"]
-    guest = {"uuid": server, "generation": 1, "power_state": int(PowerState.SHUTDOWN)} | wrong
-    with pytest.raises(MeshError, match=next(iter(wrong))):
-        lab.machines[host].bus.stub(ConductorAPI).compare([guest])
+    kinds = [{"uuid": "../x"}, {"uuid": "a\nb"}, {"generation": -1}, {"generation": 2**63}, {"power_state": 99}]
+    for wrong in [*kinds, {"power_state": "on"}, {"started_at": NAN}]:
+        guest = {"uuid": server, "generation": 1, "power_state": int(PowerState.SHUTDOWN)} | wrong
+        with pytest.raises(MeshError, match=next(iter(wrong))):
+            lab.machines[host].bus.stub(ConductorAPI).compare([guest])
     assert lab.settled(server)["status"] == "ACTIVE"
 
 
-@pytest.mark.parametrize("power_state", [99, -1, 2**63 - 1, "on", None])
-def test_a_power_state_that_is_none_is_not_taken(lab, power_state):
+def test_a_power_state_that_is_none_is_not_taken(lab):
     server = lab.boot()
-    host = lab.settled(server)["OS-EXT-SRV-ATTR:host"]
-    lab.machines[host].bus.stub(ConductorAPI).power_changed(server, 1, power_state)
-    lab.machines[host].bus.stub(ConductorAPI).power_changed(server, 1, int(PowerState.SHUTDOWN))  # this one is
+    conductor = lab.machines[lab.settled(server)["OS-EXT-SRV-ATTR:host"]].bus.stub(ConductorAPI)
+    for power_state in (99, -1, 2**63 - 1, "on", None):
+        conductor.power_changed(server, 1, power_state)
+    conductor.power_changed(server, 1, int(PowerState.SHUTDOWN))  # this one is
     with gevent.Timeout(20):
         while lab.cloud.admin.get(f"/v2.1/servers/{server}").json()["server"]["status"] != "SHUTOFF":
             gevent.sleep(0.01)
 
 
-@pytest.mark.parametrize("progress", [{"percent": NAN}, {"percent": [1]}, {"percent": "x" * 999}, {"percent": -(2**63)},
-                                      {"percent": 2**64 - 1}, 7, None])  # fmt: skip
-def test_progress_that_is_nonsense_ends_no_boot(lab, progress):
-    for machine in lab.machines.values():
-        machine.script["prepare"] = lambda uuid, bus=machine.bus: bus.progress(progress)
-    assert lab.where() == "lab1"
+def test_progress_that_is_nonsense_ends_no_boot(lab):
+    percents = (NAN, [1], "x" * 999, -(2**63), 2**64 - 1)
+    for progress in (*({"percent": percent} for percent in percents), 7, None):
+        for machine in lab.machines.values():
+            machine.script["prepare"] = lambda uuid, bus=machine.bus, value=progress: bus.progress(value)
+        assert lab.where() == "lab1", progress
 
 
 def spoil(lab, host, state):
@@ -145,8 +145,14 @@ def spoil(lab, host, state):
 BROKEN = [{"metrics": {"cpu.percent": None}}, "{", "[]", "null", '{"host": "lab1"}', "7", "\x00"]
 
 
-@pytest.mark.parametrize("state", BROKEN)
-def test_a_record_that_cannot_be_read_takes_out_its_host_alone(lab, template, state, caplog):
+def test_a_record_that_cannot_be_read_takes_out_its_host_alone(lab, caplog):
+    for state in BROKEN:
+        taken_out(lab, state, caplog)
+        lab.clear()
+        caplog.clear()
+
+
+def taken_out(lab, state, caplog):
     if isinstance(state, dict):
         state = lab.cloud.services.store.read(lambda: HostRow.known("host", "lab1")).state | state
     spoil(lab, "lab1", state)
@@ -176,8 +182,13 @@ def test_doctor_names_the_host_whose_record_cannot_be_read(lab, tmp_path):
     assert reports.check(Look(tmp_path / "none")) == []
 
 
-@pytest.mark.parametrize("column", ["flavor", "image", "metadata", "tags", "scheduler_hints", "security_groups"])
-def test_one_servers_record_that_cannot_be_read_leaves_lists_whole(lab, column):
+def test_one_servers_record_that_cannot_be_read_leaves_lists_whole(lab):
+    for column in ("flavor", "image", "metadata", "tags", "scheduler_hints", "security_groups"):
+        left_whole(lab, column)
+        lab.clear()
+
+
+def left_whole(lab, column):
     servers = [lab.boot(name=f"s{n}") for n in range(3)]
     for server in servers:
         assert lab.settled(server)["status"] == "ACTIVE"
@@ -223,13 +234,15 @@ def test_names_of_an_earlier_store_reach_their_host_without_what_it_does_not_tak
     assert len(lab.get("/nova0/v1/schedule/load")["servers"]) >= 1
 
 
-@pytest.mark.parametrize("name", ["a\nb", "net\x1b[2J", "n" * 400])
-def test_a_networks_name_that_hosts_do_not_take_keeps_no_server_from_it(lab, name):
+def test_a_networks_name_that_hosts_do_not_take_keeps_no_server_from_it(lab):
     made = lab.post("/network/v2.0/networks", {"network": {"name": "n"}})["network"]["id"]
     subnet = {"network_id": made, "ip_version": 4, "cidr": "10.77.0.0/24"}
     lab.post("/network/v2.0/subnets", {"subnet": subnet})
-    lab.cloud.services.store.write(lambda: NetworkRow.update(name=name).where(NetworkRow.id == made).execute())
-    assert lab.where(networks=[{"uuid": made}]) in lab.machines
+    for name in ("a\nb", "net\x1b[2J", "n" * 400):
+        lab.cloud.services.store.write(
+            lambda name=name: NetworkRow.update(name=name).where(NetworkRow.id == made).execute()
+        )
+        assert lab.where(networks=[{"uuid": made}]) in lab.machines
 
 
 def test_a_tunnels_end_of_an_earlier_store_is_told_to_nobody(lab):

@@ -79,6 +79,11 @@ def test_a_rule_becomes_one_line(rule, line):
         dict(any_remote=False, remotes=()),
         dict(any_remote=False, remotes=("fd00::/8",)),
         dict(protocol="no-such-protocol"),
+        dict(protocol="300"),
+        dict(protocol="\u00b2"),
+        dict(protocol="icmp", port_min=300),
+        dict(protocol="icmp", port_min=8, port_max=256),
+        dict(protocol="tcp", port_min=9, port_max=3),
     ],
 )
 def test_a_rule_that_matches_nothing_here_opens_nothing(rule):
