@@ -65,7 +65,7 @@ def refreshes(node: Any, interval_s: float, most: int | None, sort: str) -> Any:
         due = max(due + interval_s, time.monotonic())
         members = node.members()
         after = _totals(node, interval_s)
-        rows = [row(member, before.get(member["node"]), after.get(member["node"], {})) for member in members]
+        rows = [row_or_why(member, before.get(member["node"]), after.get(member["node"], {})) for member in members]
         yield {"at": time.time(), "from": members[0]["node"], "nodes": sort_rows(rows, sort)}
         before = {name: new if new.get("answer") else before.get(name, new) for name, new in after.items()}
         shown += 1
@@ -74,6 +74,14 @@ def refreshes(node: Any, interval_s: float, most: int | None, sort: str) -> Any:
 def _totals(node: Any, interval_s: float) -> dict[str, Any]:
     patience_s = min(5.0, max(0.5, interval_s * 0.8))
     return {told["node"]: told for told in node.everyone("totals", patience_s)}
+
+
+def row_or_why(member: dict[str, Any], before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
+    """`row`; of a node whose numbers make no sense only who it is: the others are shown all the same."""
+    try:
+        return row(member, before, after)
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        return row(member, None, {"error": f"its numbers make no sense: {error}"})
 
 
 def row(member: dict[str, Any], before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:

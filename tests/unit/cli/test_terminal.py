@@ -157,6 +157,17 @@ def test_the_live_table_of_top_holds_no_sequence_of_others():
     assert not STEERS.search(out.getvalue()) and "lab9\\u001b" in out.getvalue()
 
 
+def test_a_node_whose_numbers_make_no_sense_leaves_the_table_of_top_to_the_others():
+    sound = {"answered": 1, "asked": 1, "failed": 0, "casts_sent": 0, "casts_heard": 0, "bytes_in": 1, "bytes_out": 1,
+             "load": 0, "gaps": 0, "reconnects": 0, "stalls": 0, "up_s": 5.0, "at_s": 5.0, "buckets": [1] * 3,
+             "asked_buckets": [1] * 3}  # fmt: skip
+    later = sound | {"up_s": 6.0, "at_s": 6.0}
+    for wrong in ({"buckets": [1]}, {"at_s": "x"}, {"answered": None}, {"at_s": float("nan")}, {}):
+        shown = top.row_or_why(member(), {"answer": sound}, {"answer": later | wrong})
+        assert len(top.cells(shown)) == len(top.COLUMNS)
+    assert "no sense" in top.row_or_why(member(), {"answer": sound}, {"answer": {"load": 1}})["error"]
+
+
 def test_an_event_is_one_line():
     said = terminal.cell(watch.line({"event": "member", "node": EVIL, "was": "up", "status": "down", "detail": EVIL}))
     assert "\n" not in said and not STEERS.search(said)

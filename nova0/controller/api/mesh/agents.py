@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from nova0.controller.api.errors import ApiError
 from nova0.controller.api.mesh.calls import AGENT, mesh_of, raised
 from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
@@ -34,5 +35,9 @@ def metrics(request: Request) -> Answer:
     """What this controller's node, or an agent's, has counted, as Prometheus reads it."""
     mesh = mesh_of(request)
     with raised():
-        families = msgspec.convert(mesh.metrics(request.query.get("agent")), list[Family])
-    return Answer(offload(render, families), headers={"Content-Type": CONTENT_TYPE})
+        told = mesh.metrics(request.query.get("agent"))
+    try:
+        text = offload(render, msgspec.convert(told, list[Family]))
+    except (ValueError, LookupError, TypeError) as error:  # an agent may say anything
+        raise ApiError(502, f"What the agent has counted cannot be shown: {error}") from error
+    return Answer(text, headers={"Content-Type": CONTENT_TYPE})
