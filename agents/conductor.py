@@ -12,7 +12,7 @@ from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.network import books as networks
 from nova0.mesh.errors import NotAllowed
 from nova0.mesh.surface import every
-from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkView
 from nova0.objects.states import PowerState
@@ -52,9 +52,11 @@ class ConductorAgent(ConductorAPI):
             )
         )
 
-    def compare(self, guests: list[GuestInfo]) -> list[str]:
+    def compare(self, guests: list[GuestInfo]) -> list[Disowned]:
         host = self._host()
-        return self.store.write(lambda: reports.compare(host, guests))
+        disowned = self.store.write(lambda: reports.compare(host, guests))
+        self.controller.removals.ask(host, disowned)
+        return disowned
 
     def networks_of(self) -> list[NetworkView]:
         host = self._host()

@@ -96,13 +96,3 @@ def find(args: argparse.Namespace, file: str | None, node: LocalClient) -> Autho
                 raise Failure(f"{none_here.message}, or give an operator's key (--key FILE)") from None
     key = operator(file, node)
     return Authority(key.private(), key.name, key.certificate)
-
-
-def confirm(question: str, yes: bool) -> None:
-    """Ask on a terminal. Raises Failure without a yes."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Failure(f"{question} Say --yes", code=2)
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Failure("nothing was done")

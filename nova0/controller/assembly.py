@@ -15,6 +15,7 @@ from nova0.controller.conductor.engine import Engine
 from nova0.controller.conductor.fitting import REFUSED
 from nova0.controller.conductor.instance_view import instance_of
 from nova0.controller.conductor.operation import World
+from nova0.controller.conductor.removals import Removals
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.db.network_tables import NetworkRow
 from nova0.controller.db.store import Store
@@ -52,6 +53,7 @@ class Controller:
             networks_changed=self.networks.changed,
         )
         self.engine = Engine(self.world, owner)
+        self.removals = Removals(self.world)
         self.services = Services(
             store=store,
             hosts=self.lives,
@@ -71,6 +73,7 @@ class Controller:
         self.engine.start()
 
     def stop(self) -> None:
+        self.removals.stop()
         self.engine.stop()
         self.networks.stop()
 

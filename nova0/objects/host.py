@@ -80,3 +80,22 @@ class GuestInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Instant | None = None  # wall clock, for show
     host: Name = ""
     leased: bool = False  # was started under a granted leave
+
+
+class Disowned(msgspec.Struct, frozen=True, kw_only=True):
+    """The store's word on a guest that a host told of and that it does not place there."""
+
+    uuid: Uuid
+    reason: Word  # deleted, moved; a host does nothing for a reason it does not know
+    generation: Generation  # the server's in the store; below the host's own it is an older store's word
+
+
+class HeldGuest(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest as its own host shows it to people."""
+
+    uuid: Uuid
+    name: Name  # "" where no record tells of it
+    generation: Generation
+    power_state: PowerState
+    kept: Word = ""  # why the store disowned it, where this host keeps it in doubt
+    since: Instant | None = None  # seconds since the epoch, when it was disowned

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.surface import CONTROLLER, LONG, NORMAL, SELF, SHORT, Surface, call
 from nova0.objects.fields import Count, Generation, Line, Name, PathPart, Patience, Uuid, Word
-from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.host import GuestInfo, HeldGuest, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkView
 
@@ -56,6 +56,16 @@ class ComputeAPI(Surface):
     @call(timeout=NORMAL, allow=(CONTROLLER, SELF), repeatable=True)
     def guests(self) -> list[GuestInfo]:  # type: ignore[empty-body]
         """All guests of this cluster on this host."""
+
+    @call(timeout=NORMAL, allow=SELF, repeatable=True)
+    def held(self) -> list[HeldGuest]:  # type: ignore[empty-body]
+        """All guests and unfinished instances here, for people; `kept` names those that the store disowned and
+        that this host keeps in doubt."""
+
+    @call(timeout=LONG, allow=SELF)
+    def release(self, uuids: list[Uuid]) -> list[Uuid]:  # type: ignore[empty-body]
+        """Remove these of the guests that are kept in doubt, on the word of a person at this machine. Returns
+        what is gone. Raises StoreDoubted where the store itself is in doubt, DriverError."""
 
     @call(timeout=NORMAL, allow=(CONTROLLER, SELF), repeatable=True)
     def inventory(self) -> dict[Word, list[Line]]:  # type: ignore[empty-body]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from nova0.mesh.surface import HOST, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.fields import Count, Generation, Uuid
-from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkView
 from nova0.objects.states import PowerState
@@ -29,9 +29,10 @@ class ConductorAPI(Surface):
         """All instances the store places on the calling host, for its start and its audits."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
-    def compare(self, guests: list[GuestInfo]) -> list[Uuid]:  # type: ignore[empty-body]
-        """Tell what guests the calling host holds; returns uuids it should remove (deleted or placed
-        elsewhere in the store). The controller takes up what differs (power states)."""
+    def compare(self, guests: list[GuestInfo]) -> list[Disowned]:  # type: ignore[empty-body]
+        """Tell what guests the calling host holds; returns those that the store does not place there, with why
+        and at which generation. The controller takes up what differs (power states), and asks the host to delete
+        each of these by a call of its own; the answer alone lets a host remove no more than a few."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
     def networks_of(self) -> list[NetworkView]:  # type: ignore[empty-body]

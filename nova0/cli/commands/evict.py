@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nova0.cli import authority, mesh_door
+    from nova0.cli.asking import confirm
     from nova0.cli.failure import Failure
     from nova0.cli.output import age, show_json, show_table
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         found = node.key_of(args.host)
         if found["last_controller"] and not args.force:
             raise Failure(f"{args.host} is the only controller that is up: join another first (--force if you must)")
-        authority.confirm(f"put {args.host} out of the cluster for good?", args.yes)
+        confirm(f"put {args.host} out of the cluster for good?", args.yes)
         rows = node.put_out(signer.tombstone(found, args.host, args.reason))
     if args.json:
         show_json(rows)

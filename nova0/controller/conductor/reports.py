@@ -11,7 +11,7 @@ from nova0.controller.context import RequestContext
 from nova0.controller.db.base_table import new_id, now
 from nova0.controller.db.compute_tables import HostRow, InstanceRow
 from nova0.controller.db.operation_tables import OperationRow
-from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.states import PowerState, TaskState, VmState
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ def host_reported(state: HostState) -> bool:
     return True
 
 
-def compare(host: str, guests: list[GuestInfo]) -> list[str]:
-    """In a transaction: hold a host's guests against the store. Returns the uuids it must remove: those
-    deleted or placed elsewhere, unless an operation is at work on them. Power states are taken up."""
+def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:
+    """In a transaction: hold a host's guests against the store. Returns those it must remove: deleted or
+    placed elsewhere, unless an operation is at work on them. Power states are taken up."""
     disowned = []
     for guest in guests:
         row = InstanceRow.one("uuid", guest.uuid)
@@ -46,7 +46,7 @@ def compare(host: str, guests: list[GuestInfo]) -> list[str]:
             continue
         if row.host != host:
             if not _busy(guest.uuid):
-                disowned.append(guest.uuid)
+                disowned.append(_disowned(row))
             continue
         power_reported(row, guest.power_state)
     seen = {guest.uuid for guest in guests}
@@ -54,6 +54,17 @@ def compare(host: str, guests: list[GuestInfo]) -> list[str]:
         if row.uuid not in seen and row.task_state is None and not _busy(row.uuid):
             _missing(row)
     return disowned
+
+
+def disowned_still(host: str, uuid: str) -> Disowned | None:
+    """In a transaction: what is to be said of that guest now; None when it is the host's again, or at work on."""
+    row = InstanceRow.one("uuid", uuid)
+    return None if row is None or row.host == host or _busy(uuid) else _disowned(row)
+
+
+def _disowned(row: InstanceRow) -> Disowned:
+    reason = "moved" if row.deleted_at is None else "deleted"
+    return Disowned(uuid=row.uuid, reason=reason, generation=row.generation)
 
 
 def power_reported(row: InstanceRow, power_state: int) -> None:

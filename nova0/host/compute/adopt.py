@@ -21,7 +21,7 @@ from nova0.host.compute.delete import remove, remove_disowned
 from nova0.host.compute.guests import OFF, Guests
 from nova0.host.compute.records import Record
 from nova0.host.compute.start import start
-from nova0.mesh.errors import Unreachable
+from nova0.mesh.errors import StoreDoubted, Unreachable
 from nova0.objects.errors import NetworkError
 from nova0.objects.instance import Instance
 
@@ -109,7 +109,8 @@ def adopt(guests: Guests, resume: bool = False) -> None:
 
 
 def compare(guests: Guests) -> None:
-    """Tell the store what is here and remove what it disowns. Raises the mesh's errors."""
+    """Tell the store what is here and remove what it disowns, unless that is too much at once (disowned.py).
+    Raises the mesh's errors, DriverError."""
     finish_deletes(guests)
     held = guests.all_and_unfinished()
     generations = {guest.uuid: guest.generation for guest in held}
@@ -118,10 +119,26 @@ def compare(guests: Guests) -> None:
     if doubt:
         LOG.error("%s: the store disowns %d guests, which are kept: %s", guests.host, len(disowned), doubt)
         return
-    for uuid in disowned:
-        if uuid in generations:  # what was not told cannot be disowned
-            LOG.info("%s: instance %s: the store no longer places it here: removing", guests.host, uuid)
-            _alone(guests, uuid, "remove", partial(remove_disowned, guests, uuid, generations[uuid]))
+    for uuid in guests.disowned.judge(disowned, generations):
+        LOG.info("%s: instance %s: the store no longer places it here: removing", guests.host, uuid)
+        _alone(guests, uuid, "remove", partial(remove_disowned, guests, uuid, generations[uuid]))
+
+
+def release(guests: Guests, uuids: list[str]) -> list[str]:
+    """See ComputeAPI.release."""
+    doubt = guests.store_doubt()
+    if doubt:
+        raise StoreDoubted(f"{guests.host}: nothing is released: {doubt}")
+    kept = guests.disowned.kept()
+    for uuid in uuids:
+        if uuid in kept:
+            LOG.warning("%s: instance %s: released by a person at this machine: removing", guests.host, uuid)
+            known = guests.info(uuid).generation
+            if known <= kept[uuid].generation:  # else it was given new work since
+                remove_disowned(guests, uuid, known)
+    guests.disowned.looked_at()
+    left = guests.disowned.kept()
+    return [uuid for uuid in uuids if uuid in kept and uuid not in left]
 
 
 def finish_deletes(guests: Guests) -> None:

@@ -48,6 +48,7 @@ def remove(guests: Guests, uuid: str) -> None:
     if failed:
         raise DriverError("; ".join(failed))
     guests.records.drop(uuid)
+    guests.disowned.gone(uuid)
     try:
         guests.networks.forget_unused({port.network_id for port in ports})
     except NetworkError:

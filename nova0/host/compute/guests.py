@@ -15,13 +15,14 @@ from typing import Any
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from nova0.host.compute.disowned import Disownings
 from nova0.host.compute.locks import Locks
 from nova0.host.compute.networks import Networks
 from nova0.host.compute.records import Record, Records, checked_uuid
 from nova0.host.image.cache import ImageCache
 from nova0.host.virt.driver import Driver, Found
 from nova0.objects.errors import InstanceNotFound, Stale
-from nova0.objects.host import GuestInfo
+from nova0.objects.host import GuestInfo, HeldGuest
 from nova0.objects.instance import Instance
 from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
@@ -48,6 +49,7 @@ class Guests:
         self.host, self.directory = host, state_dir / "instances"
         self.driver, self.networks, self.images, self.records = driver, networks, images, records
         self.conductor, self.store_doubt = conductor, store_doubt
+        self.disowned = Disownings(records)
         self.locks = Locks()
         self.builds = BoundedSemaphore(builds_at_once)
         self._ending: dict[str, int] = {}  # uuid -> generation of a delete that waits for its lock
@@ -130,6 +132,28 @@ class Guests:
         guests = self.all()
         seen = {guest.uuid for guest in guests}
         return guests + [self.info(record.uuid) for record in self.records.all() if record.uuid not in seen]
+
+    def doubts(self) -> list[str]:
+        """For people who look at this host: what it does not do for now."""
+        kept = len(self.disowned.kept())
+        return [f"{kept} guests that the store disowns are kept in doubt: nova0 guests, on {self.host}"] if kept else []
+
+    def for_people(self) -> list[HeldGuest]:
+        """See ComputeAPI.held."""
+        kept, found = self.disowned.kept(), []
+        for guest in self.all_and_unfinished():
+            record, doubted = self.records.get(guest.uuid), kept.get(guest.uuid)
+            found.append(
+                HeldGuest(
+                    uuid=guest.uuid,
+                    name=record.instance.name if record else "",
+                    generation=guest.generation,
+                    power_state=guest.power_state,
+                    kept=doubted.reason if doubted else "",
+                    since=doubted.at if doubted else None,
+                )
+            )
+        return found
 
     def inventory(self) -> dict[str, list[str]]:
         """See ComputeAPI.inventory."""

@@ -110,8 +110,14 @@ class Machine:
             builds_at_once=CONF.max_concurrent_builds,
             store_doubt=self.bus.store_doubt,
         )
+        self.guests.disowned.open()
         self.resources = Resources(
-            self.driver, self.conductor, address=s.address, tunnel_address=s.tunnel_address, notes=self.notes
+            self.driver,
+            self.conductor,
+            address=s.address,
+            tunnel_address=s.tunnel_address,
+            notes=self.notes,
+            doubts=self.guests.doubts,
         )
         self.networks.open()
         self.power = PowerWatch(self.guests)

@@ -112,6 +112,15 @@ class Records:
                 self._effect(uuid, self._write, self._graves, self._graves_text())
                 self._lines = len(self._tombstones)
 
+    def keep_file(self, name: str, body: bytes) -> None:
+        """What else this host remembers of its instances, whole or as it was. On disk when this returns."""
+        try:
+            offload(self._write, self.directory / name, body)
+        except OSError as error:
+            raise DriverError(
+                f"{self.host}: {self.directory / name} cannot be written ({error}): free space or mend the file system"
+            ) from error
+
     def _remember(self, uuid: str, generation: int) -> None:
         self._tombstones[uuid] = max(generation, self._tombstones.pop(uuid, 0))
         while len(self._tombstones) > self._most:

@@ -50,7 +50,7 @@ def custom_resources() -> dict[str, int]:
 
 
 class Resources:
-    """`notes` are the driver's words for people, sent along."""
+    """`notes` are the driver's words for people, `doubts` what this host does not do for now; both are sent along."""
 
     def __init__(
         self,
@@ -61,10 +61,11 @@ class Resources:
         tunnel_address: str = "",
         notes: list[str] | None = None,
         load: Load | None = None,
+        doubts: Callable[[], list[str]] = list,
     ) -> None:
         self._driver, self._conductor = driver, conductor
         self._address, self._tunnel_address, self._notes = address, tunnel_address, notes or []
-        self._load = load or Load()
+        self._load, self._doubts = load or Load(), doubts
         self._refused = ""  # why the last report was not taken
 
     def state(self) -> HostState:
@@ -83,7 +84,10 @@ class Resources:
             traits=sorted({*measured.traits, *CONF.traits}),
             resources={**measured.resources, **custom_resources()},
             metrics={**self._load.metrics(), **measured.metrics},
-            notes=list(dict.fromkeys(one_line(note) for note in (*self._notes, *measured.notes)))[:MOST_NOTES],
+            notes=[
+                *list(dict.fromkeys(one_line(note) for note in (*self._notes, *measured.notes)))[: MOST_NOTES - 1],
+                *self._doubts()[:1],
+            ],
         )
 
     def report(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nova0.cli.checks import BLOCKS, OK, WARNING, Look, links, membership, packages, room
+from nova0.cli.checks import BLOCKS, OK, WARNING, Look, guests, links, membership, packages, room
 from nova0.cli.main import main
 from nova0.mesh import identity, rotation
 from nova0.mesh.certificate import Trust
@@ -118,3 +118,15 @@ def test_the_command_exits_1_only_when_something_blocks(tmp_path, monkeypatch, c
     assert code == int(any(finding["level"] == BLOCKS for finding in findings))
     assert {"disk", "clock", "multicast"} <= {finding["subject"] for finding in findings}
     assert list(Path(tmp_path).iterdir()) == []  # it changed nothing
+
+
+def test_guests_kept_in_doubt_are_told(tmp_path):
+    look, folder = Look(tmp_path), tmp_path / "instances-records"
+    assert guests.check(look) == []
+    folder.mkdir()
+    seen = {"a": {"kept": True}, "b": {"kept": True}, "c": {"kept": False}}
+    (folder / "disowned").write_text(json.dumps(seen))
+    found = of(guests.check(look), "guests")
+    assert found.level == WARNING and found.found.startswith("2 guests") and "nova0 guests release" in found.remedy
+    (folder / "disowned").write_text("[")
+    assert guests.check(look) == []

@@ -6,10 +6,10 @@ import gevent
 import pytest
 from gevent.lock import RLock
 
-from nova0.controller.db.compute_tables import ClaimRow, HostRow
+from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
 from nova0.controller.db.operation_tables import OperationRow
 from nova0.objects.errors import DriverError
-from nova0.objects.host import GuestInfo
+from nova0.objects.host import Disowned, GuestInfo
 from nova0.objects.states import PowerState, VmState
 from nova0.rpcapi.conductor import ConductorAPI
 
@@ -149,7 +149,43 @@ def test_a_host_is_told_to_remove_what_the_store_does_not_place_there(cloud):
     cloud.ask("delete", uuid)
     cloud.until(lambda: cloud.row(uuid).deleted_at and not unfinished(cloud))
     stray = GuestInfo(uuid=uuid, generation=1, power_state=PowerState.RUNNING)
-    assert host.bus.stub(ConductorAPI).compare([stray]) == [uuid]
+    host.guests_here[uuid] = PowerState.RUNNING
+    asked = len(host.asked)
+    generation = cloud.row(uuid).generation
+    told = host.bus.stub(ConductorAPI).compare([stray])
+    assert told == [Disowned(uuid=uuid, reason="deleted", generation=generation)]
+    cloud.until(lambda: uuid not in host.guests_here)  # by a delete of its own, not by that answer
+    assert host.asked[asked:] == [("delete", uuid)]
+
+
+@pytest.mark.covers("S293")
+def test_many_guests_of_a_host_that_was_away_are_deleted_one_by_one_and_a_failing_one_again(cloud):
+    """Fenced, its servers deleted and settled; then it is back with all of them."""
+    host = cloud.host("lab1")
+    uuids = [cloud.boot() for _ in range(4)]
+    for uuid in uuids:
+        cloud.settled(uuid)
+        cloud.store.write(
+            InstanceRow.update(host=None, deleted_at=1.0, generation=7).where(InstanceRow.uuid == uuid).execute
+        )
+    with_me = [GuestInfo(uuid=uuid, generation=1, power_state=PowerState.RUNNING) for uuid in uuids]
+    generations = []
+
+    def refuse(uuid, generation):
+        generations.append(generation)
+        if uuid == uuids[1] and len(generations) < 5:
+            raise DriverError("lab1: it will not go")
+
+    host.script["delete"] = refuse
+    assert len(host.bus.stub(ConductorAPI).compare(with_me)) == 4
+    cloud.until(lambda: list(host.guests_here) == [uuids[1]])
+    assert generations == [7, 7, 7, 7]
+
+    def asked_again():  # the host tells each minute what it holds; while it is still being asked nothing is added
+        host.bus.stub(ConductorAPI).compare(with_me[1:2])
+        return not host.guests_here
+
+    cloud.until(asked_again)
 
 
 def test_a_guest_the_store_never_knew_is_left_alone(cloud):

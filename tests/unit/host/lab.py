@@ -17,7 +17,7 @@ from nova0.mesh.streams.stream import Stream
 from nova0.mesh.streams.tickets import Ticket
 from nova0.objects.errors import LeaveRefused
 from nova0.objects.flavor import Flavor
-from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.image import ImageHolders, ImageRef
 from nova0.objects.instance import Instance, Keypair
 from nova0.objects.network import NetworkView, Port
@@ -37,6 +37,7 @@ class FakeConductor(ConductorAPI):
         self.refuse = False
         self.placed: list[Instance] = []
         self.disowned: list[str] = []
+        self.reason, self.ahead = "deleted", 1  # of what it disowns: why, and how far beyond the host's generation
         self.views: list[NetworkView] = []
         self.reports: list[HostState] = []
         self.compared: list[list[GuestInfo]] = []
@@ -57,9 +58,12 @@ class FakeConductor(ConductorAPI):
     def instances_of(self) -> list[Instance]:
         return self.placed
 
-    def compare(self, guests: list[GuestInfo]) -> list[str]:
+    def compare(self, guests: list[GuestInfo]) -> list[Disowned]:
         self.compared.append(guests)
-        return self.disowned
+        held = {guest.uuid: guest.generation for guest in guests}
+        return [
+            Disowned(uuid=uuid, reason=self.reason, generation=held.get(uuid, 1) + self.ahead) for uuid in self.disowned
+        ]
 
     def networks_of(self) -> list[NetworkView]:
         return self.views

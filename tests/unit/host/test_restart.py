@@ -157,7 +157,8 @@ def test_a_delete_cut_short_is_finished_at_the_next_start(lab, monkeypatch):
     lab.controller_up()
 
 
-def test_one_instance_that_fails_does_not_keep_the_others_waiting(lab, monkeypatch):
+def test_one_instance_that_fails_does_not_keep_the_others_waiting(lab, monkeypatch, option):
+    option("disown_most", 10)
     lab.host()
     servers = [an_instance(number) for number in range(1, 4)]
     boot(lab, *servers)
