@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from nova0.controller.assembly import Controller
-from nova0.controller.conductor import claims, fitting, leave, reports
+from nova0.controller.conductor import claims, departure, fitting, leave, reports
 from nova0.controller.conductor.fitting import fitting_view
 from nova0.controller.conductor.instance_view import instance_of
 from nova0.controller.db.compute_tables import InstanceRow
@@ -65,6 +65,15 @@ class ConductorAgent(ConductorAPI):
                 "network", networks.carried_by(host), str, lambda id: fitting_view(networks.view(id, host))
             )
         )
+
+    def host_leaves(self) -> list[str]:
+        host = self._host()
+        if host == self.controller.bus.host:
+            raise NotAllowed(f"{host} is the controller's own machine: `nova0 destroy` there ends the whole cloud")
+        log.warning("host %s leaves the cluster", host)
+        settled = departure.leave(self.controller.world, host)
+        log.warning("host %s left the cluster: %d servers end in ERROR", host, len(settled))
+        return settled
 
     def power_changed(self, uuid: str, generation: int, power_state: PowerState) -> None:
         host = self._host()

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from nova0.mesh import operators, telemetry
+from nova0.mesh import leaving, operators, telemetry
 from nova0.mesh.certificate import Certificate, Chain, Trust
 from nova0.mesh.errors import BadArguments, NotAllowed
+from nova0.mesh.evicting import Evicting
 from nova0.mesh.identity import Identity
 from nova0.mesh.members import Caller, Member
 from nova0.mesh.mesh_api import LinkSeen, MeshAPI, Totals
@@ -25,8 +26,10 @@ from nova0.metrics import Family
 class Home(telemetry.Measured, Protocol):
     """What is asked of the node here."""
 
+    node: str
     identity: Identity
     operators: Operators
+    evicting: Evicting
     stores: Stores
     rekeying: Rekeying
     rotation: Rotation
@@ -86,6 +89,9 @@ class MeshAgent(MeshAPI):
 
     def retire(self, old: Signed) -> None:
         self._node.rekeying.retire(self._certificate(), old)
+
+    def leave(self) -> None:
+        leaving.let_go(self._node, self._certificate())
 
     def reissued(self, chain: Chain) -> None:
         self._node.rotation.reissued(chain)

@@ -115,6 +115,12 @@ class MeshAPI(Surface):
         """Of a controller: put out the key of an earlier certificate of the caller's machine."""
         ...
 
+    @call(allow=MEMBER, timeout=SHORT, repeatable=True)
+    def leave(self) -> None:
+        """Of a controller: the caller's machine leaves the cluster. Its key is put out for good, which frees its
+        name. Raises NotAllowed for a controller's machine, JoinRefused where it cannot sign."""
+        ...
+
     @call(allow=CONTROLLER, timeout=SHORT, repeatable=True)
     def reissued(self, chain: Chain) -> None:
         """The callee's own certificate, made anew by another signer."""

@@ -37,6 +37,7 @@ from nova0.native import offload
 LOG = logging.getLogger(__name__)
 MOST = 4096  # tombstones kept; more are refused, and `nova0 evict` says so
 MOST_BAD = 4  # that do not hold in one message; the rest of it is not looked at
+LEFT = "left the cluster"  # reason of a tombstone that a machine asked for itself
 MOST_BYTES = 2 * MAX_SIGNED_BYTES + 200
 COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
 
@@ -220,8 +221,15 @@ def put_out(
 
 def put_out_text(tombstone: Tombstone) -> str:
     """For people: who was put out, by whom and why."""
+    if left_by_itself(tombstone):
+        return f"{tombstone.name} left the cluster"
     why = f": {tombstone.reason}" if tombstone.reason else ""
     return f"{tombstone.name} was put out of the cluster by {tombstone.by}{why}"
+
+
+def left_by_itself(tombstone: Tombstone) -> bool:
+    """The machine it is about asked for it (nova0.mesh.leaving)."""
+    return tombstone.reason == LEFT and tombstone.by == tombstone.name
 
 
 def refuse_if_out(identity: Identity) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from nova0.mesh.surface import HOST, NORMAL, SHORT, Surface, call, cast
+from nova0.mesh.surface import HOST, LONG, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.fields import Count, Generation, Uuid
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
@@ -37,6 +37,12 @@ class ConductorAPI(Surface):
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
     def networks_of(self) -> list[NetworkView]:  # type: ignore[empty-body]
         """The views of all networks with a port on the calling host: the whole desired state."""
+
+    @call(timeout=LONG, allow=HOST, repeatable=True)
+    def host_leaves(self) -> list[Uuid]:  # type: ignore[empty-body]
+        """The calling host leaves the cluster for good and removes its guests as soon as this is answered: its
+        servers end in ERROR with a fault that says so, and it is forgotten. Asked again it goes on where it was.
+        Returns the uuids of those servers. Raises NotAllowed for the controller's own machine."""
 
     @cast(allow=HOST)
     def power_changed(self, uuid: Uuid, generation: Generation, power_state: PowerState) -> None:

@@ -57,10 +57,7 @@ class Delete(Operation):
     def await_host(self) -> Done | Later:
         """The user's server is gone; its host still owes the removal."""
         row, host = self.placed()
-        fenced = self.world.store.read(
-            lambda: HostRow.select().where(HostRow.host == host, HostRow.forced_down).exists()
-        )
-        if fenced:
+        if self.world.store.read(lambda: _gone_for_good(host)):
             return Done(next="release")
         try:
             self.ask(host, "delete", self.uuid, row.generation, patience_s=0)
@@ -115,3 +112,9 @@ class Delete(Operation):
             terminated_at=now(),
         )
         finish_action(self)
+
+
+def _gone_for_good(host: str) -> bool:
+    """In a transaction: it was fenced, or it left the cluster, with everything it ran."""
+    row = HostRow.one("host", host)
+    return row is None or row.forced_down
