@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -10,10 +11,13 @@ from nova0.agents import bundles
 
 from nova0.config import CONF
 from nova0.host.compute.machine import Machine, Settings
+from nova0.host.compute.removal import Removal
+from nova0.host.network.none import NoCarrier
 from nova0.mesh.node import Node
 
 log = logging.getLogger(__name__)
 
+OPTIONS = "host-options.json"  # below state_path
 MEET_S = 3.0  # how long a starting host waits for a controller before it says it is ready
 
 
@@ -35,6 +39,7 @@ class HostBundle:
     def start(self) -> None:
         """Open driver and networks, say hello to the mesh, then wait a moment for a controller."""
         self.notes = self.machine.open()
+        remember_options(self.machine)
         for agent in self.machine.agents():
             self.node.offer(agent)
         self.node.start()
@@ -53,12 +58,54 @@ class HostBundle:
                 log.exception("while stopping: %s", step)
 
 
+def remember_options(machine: Machine) -> None:
+    """With what guests and networks are made here, so that they are found again without those options: an entry for each
+    set this machine ever ran with, the last one last."""
+    made_with = {
+        "compute_driver": CONF.compute_driver if ":" in CONF.compute_driver else machine.driver.name,
+        "network_carrier": "none" if isinstance(machine.networks.carrier, NoCarrier) else "linux",
+        "connection_uri": CONF.libvirt.connection_uri if machine.driver.name == "libvirt" else "",
+        "metadata_port": CONF.metadata_port,
+        "image_cache_dir": str(machine.images.directory),
+    }
+    known = [one for one in made_with_options() if one != made_with]
+    path = bundles.state_dir() / OPTIONS
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps([*known, made_with], indent=1) + "\n")
+    beside.replace(path)
+
+
+def made_with_options() -> list[dict[str, Any]]:
+    """As `remember_options` wrote them; what a state of an earlier version was made with is asked of the options."""
+    try:
+        found: list[dict[str, Any]] = json.loads((bundles.state_dir() / OPTIONS).read_text())
+        return found
+    except FileNotFoundError:
+        if not (bundles.state_dir() / "instances-records").exists():
+            return []  # no host ever ran here
+    carrier = "linux" if (bundles.state_dir() / "networks").exists() else "none"
+    return [{"compute_driver": CONF.compute_driver, "network_carrier": carrier}]
+
+
+def guests_here() -> list[str]:
+    """uuids of the guests of this machine's cluster here, with no process of ours running. Raises DriverError."""
+    return [uuid for one in _removals() for uuid in one.guests()]
+
+
 def remove_everything() -> list[str]:
-    """Guests, disks, links, rules, DHCP servers and our own libvirtd of this machine's cluster, with no
-    process of ours running. Returns a line for each thing removed."""
-    from nova0.host.compute.removal import remove_all
+    """Guests, disks, links, rules, DHCP servers, our own libvirtd and cached images of this machine's cluster, with no
+    process of ours running. Returns a line for each thing removed. Raises DriverError or NetworkError where something
+    could not be removed: what can be told of it is still there."""
+    return [line for one in _removals() for line in one.remove()]
+
+
+def _removals() -> list[Removal]:
     from nova0.mesh.identity import is_member, load
 
     if not is_member(bundles.mesh_dir()):
         return []
-    return remove_all(bundles.host_name(), load(bundles.mesh_dir()).cluster.hex(), bundles.state_dir())
+    me = load(bundles.mesh_dir())
+    return [
+        Removal(host=me.certificate.host, cluster_id=me.cluster.hex(), state_dir=bundles.state_dir(), **made_with)
+        for made_with in made_with_options()
+    ]

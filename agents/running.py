@@ -85,20 +85,3 @@ def announced(name: str, facts: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def clean_up(purge: bool) -> list[str]:
-    """After both bundles ended: remove guests, links, rules, DHCP servers and our own libvirtd from this
-    machine; with `purge` also the store, images, keys and everything under state_path.
-    Returns a line for each thing removed."""
-    from nova0.agents.host_bundle import remove_everything
-
-    removed = remove_everything()
-    if purge:
-        import shutil
-
-        folder = state_dir()
-        if folder.exists():
-            shutil.rmtree(folder)
-            removed.append(str(folder))
-    return removed

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
-import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from nova0.cli import clouds, first_start, processes, seed, settings, ssh_key, start
+from nova0.cli import clouds, first_start, leaving, outside, processes, seed, settings, ssh_key, start
 from nova0.cli import role as roles
 from nova0.cli.cloud import Cloud
 from nova0.cli.failure import Failure
 from nova0.cli.output import Progress
-from nova0.cli.person import caller
+from nova0.cli.person import Person, caller
 from nova0.cli.role import Role
 
 
@@ -31,6 +31,7 @@ def up(args: argparse.Namespace) -> int:
         print(already)
         return 0
     roles.make_state(state_path)
+    leaving.refuse_if_leaving(state_path)
     role = first_start.role_of(args, state_path, conf)
     from nova0.agents import bundles  # declares the options of both processes
 
@@ -68,7 +69,7 @@ def run(role: Role, state_path: Path, *, daemon: bool, seeding: bool, began: flo
     try:
         return running.follow()
     except KeyboardInterrupt:
-        print("nova0: stopped; guests run on (`nova0 down` removes them)", file=sys.stderr)
+        print("nova0: stopped; guests run on (`nova0 up` goes on with them)", file=sys.stderr)
         return 130
 
 
@@ -83,7 +84,7 @@ def _already(state_path: Path) -> str:
     if facts is None:
         return "nova0 is starting here already: `nova0 agents` tells when it is ready"
     where = f" at {facts['api_url']}" if facts.get("api_url") else ""
-    return f"nova0 is up here already{where}: nothing changed (`nova0 down` stops it)"
+    return f"nova0 is up here already{where}: nothing changed (`nova0 down` stops it, guests run on)"
 
 
 def _host_name() -> str:
@@ -123,9 +124,15 @@ def _seed(role: Role, state_path: Path, demo: Cloud, admin_entry: dict[str, Any]
     """A missing image is a warning: the rest of the cloud works without it."""
     person = caller()
     progress.stage("key, network, rules")
-    seed.keypair(demo, ssh_key.ensure(ssh_key.path_of(person, state_path), person))
-    seed.network(demo)
-    seed.rules(demo)
+    key_file = ssh_key.path_of(person, state_path)
+    if not seed.keypair(demo, ssh_key.ensure(key_file, person, state_path)):
+        progress.end()
+        print(f"nova0: the cloud has a key `{seed.KEY}` of somebody's own: it stays; {key_file} is not in it", file=sys.stderr)
+    if not role.seeded:
+        seed.network(demo)
+        seed.rules(demo)
+        role.seeded = True
+        roles.save(state_path, role)
     progress.stage("image")
     admin = Cloud(admin_entry, "nova0-admin")
     admin.sign_in()
@@ -140,20 +147,42 @@ def _seed(role: Role, state_path: Path, demo: Cloud, admin_entry: dict[str, Any]
 
 
 def _write_clouds(state_path: Path, api_url: str) -> dict[str, dict[str, Any]]:
+    """Into the caller's clouds.yaml; beside the state where somebody else's entries have our names there."""
     person = caller()
-    path = clouds.path_of(person, state_path)
-    ca_file = None
-    if api_url.startswith("https:"):
-        ca_file = path.with_name("nova0-ca.pem")
-        person.make_folder(path.parent)
-        shutil.copyfile(state_path / "tls/ca.pem", ca_file)
-        person.own(ca_file)
-    entries = {
-        name: clouds.entry(api_url, user, (state_path / f"secrets/{user}.password").read_text().strip(), ca_file)
-        for name, user in (("nova0", "demo"), ("nova0-admin", "admin"))
-    }
+    known = clouds.passwords(state_path)
+    usual, beside = clouds.path_of(person, state_path), state_path / "clouds.yaml"
+    taken = clouds.of_others(usual, known)
+    path = beside if taken else usual
+    if clouds.of_others(path, known):
+        raise Failure(f"{path} has entries {', '.join(taken)} that are not this cloud's: rename them")
+    if taken:
+        print(
+            f"nova0: {usual} has entries of your own called {', '.join(taken)}: they stay, this cloud's are in {path}",
+            file=sys.stderr,
+        )
+    ca_file = _write_ca(state_path, path, person) if api_url.startswith("https:") else None
+    entries = {name: clouds.entry(api_url, user, known[user], ca_file) for name, user in clouds.NAMES.items()}
     clouds.merge(path, entries, person)
+    outside.remember(state_path, outside.CLOUDS, path)
+    if path != beside and beside.exists():
+        clouds.take_out(beside, known, person)
     return entries
+
+
+def _write_ca(state_path: Path, beside: Path, person: Person) -> Path:
+    """The cloud's CA where clients find it; under another name where that file is somebody else's."""
+    body = (state_path / "tls/ca.pem").read_bytes()
+    path = beside.with_name("nova0-ca.pem")
+    if path.exists() and path.read_bytes() != body and not outside.is_as_written(state_path, path):
+        path = path.with_name(f"nova0-ca-{hashlib.sha256(body).hexdigest()[:12]}.pem")
+    if not path.exists() or path.read_bytes() != body:
+        person.make_folder(path.parent)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.write_bytes(body)
+        person.own(fresh)
+        fresh.replace(path)
+    outside.remember(state_path, outside.CA, path, body)
+    return path
 
 
 def _farewell(role: Role, state_path: Path, facts: dict[str, Any], took_s: float, answered_s: float) -> None:
@@ -162,8 +191,10 @@ def _farewell(role: Role, state_path: Path, facts: dict[str, Any], took_s: float
         return
     where = facts["controller"]["api_url"]
     print(f"nova0 is up after {took_s:.1f} s: {where} (its first call was answered after {answered_s:.1f} s)")
-    path = clouds.path_of(caller(), state_path)
-    if path.parent != caller().home / ".config/openstack" and "OS_CLIENT_CONFIG_FILE" not in os.environ:
+    beside = state_path / "clouds.yaml"
+    path = beside if beside.exists() else clouds.path_of(caller(), state_path)
+    usual = path.parent == caller().home / ".config/openstack"
+    if not usual and str(path) != os.environ.get("OS_CLIENT_CONFIG_FILE"):
         print(f"clouds.yaml: {path} (export OS_CLIENT_CONFIG_FILE={path})")
     print("try: openstack --os-cloud nova0 server list; nova0 launch tiny first; nova0 ssh first")
     from nova0.cli import membership

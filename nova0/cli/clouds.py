@@ -11,6 +11,8 @@ from typing import Any
 from nova0.cli.failure import Failure
 from nova0.cli.person import Person, caller
 
+NAMES = {"nova0": "demo", "nova0-admin": "admin"}  # entry -> user
+
 
 def path_of(person: Person, state_path: Path) -> Path:
     """The clouds.yaml that `up` writes: the person's own, or beside the state for users without a home."""
@@ -30,7 +32,7 @@ def _own_xdg(person: Person) -> bool:
 def merge(path: Path, entries: Mapping[str, Mapping[str, Any] | None], person: Person) -> bool:
     """Set entries (None removes one) under `clouds:` of `path`, made with mode 0600 where it is new.
 
-    Written by a new file and rename; True when something changed. Raises Failure on a file that is not
+    An entry that is there is changed, not replaced. Written by a new file and rename; True when something changed. Raises Failure on a file that is not
     YAML or not ours to write: it is left as it is."""
     yaml = _yaml()
     target = path.resolve()  # a link stays a link
@@ -49,6 +51,12 @@ def merge(path: Path, entries: Mapping[str, Mapping[str, Any] | None], person: P
     for name, entry in entries.items():
         if entry is None:
             clouds.pop(name, None)
+        elif isinstance(clouds.get(name), dict) and isinstance(clouds[name].get("auth"), dict):
+            there = clouds[name]  # what its user added to it stays
+            there["auth"].update(entry["auth"])
+            there.update({key: value for key, value in entry.items() if key != "auth"})
+            if "cacert" not in entry:
+                there.pop("cacert", None)
         else:
             clouds[name] = dict(entry)
     out = io.StringIO()
@@ -66,11 +74,57 @@ def merge(path: Path, entries: Mapping[str, Mapping[str, Any] | None], person: P
             file.write(out.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        person.own(beside)
+        if target.exists():
+            person.own_like(target, beside)
+        else:
+            person.own(beside)
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
     return True
+
+
+def entries_of(path: Path) -> dict[str, Any]:
+    """The entries in that file by name; none where it cannot be read as a clouds.yaml (`merge` says why)."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    found = document.get("clouds") if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def passwords(state_path: Path) -> dict[str, str]:
+    """{user: password} of this machine's cloud. Raises OSError where there is none, or it is not for us to read."""
+    return {user: (state_path / f"secrets/{user}.password").read_text().strip() for user in NAMES.values()}
+
+
+def is_ours(found: Any, name: str, known: Mapping[str, str]) -> bool:
+    """Whether an entry was written by this machine's cloud, whose `passwords` are given: it has one of them."""
+    auth = found.get("auth") if isinstance(found, dict) else None
+    user = NAMES[name]
+    return isinstance(auth, dict) and auth.get("username") == user and auth.get("password") == known.get(user)
+
+
+def of_others(path: Path, known: Mapping[str, str]) -> list[str]:
+    """Which of our names somebody else's entries have in that file."""
+    found = entries_of(path)
+    return [name for name in NAMES if name in found and not is_ours(found[name], name, known)]
+
+
+def take_out(path: Path, known: Mapping[str, str], person: Person) -> list[str]:
+    """Remove what is ours from that file. The names removed."""
+    found = entries_of(path)
+    ours = [name for name in NAMES if name in found and is_ours(found[name], name, known)]
+    return ours if ours and merge(path, dict.fromkeys(ours), person) else []
+
+
+def own(state_path: Path, api_url: str, name: str) -> dict[str, Any]:
+    """The entry for this machine's own cloud, whatever any clouds.yaml says. Raises OSError."""
+    ca_file = state_path / "tls/ca.pem" if api_url.startswith("https:") else None
+    return entry(api_url, NAMES[name], passwords(state_path)[NAMES[name]], ca_file)
 
 
 def _yaml() -> Any:
@@ -108,17 +162,18 @@ def entry(api_url: str, user: str, password: str, ca_file: Path | None = None) -
 
 
 def find(name: str, state_path: Path | None = None) -> dict[str, Any]:
-    """The entry called `name`, looked for where every OpenStack client looks, then where `up` wrote it."""
+    """The entry called `name`: of this machine's own cloud where `up` wrote it into the state, else looked for where
+    every OpenStack client looks."""
     import yaml
 
     person = caller()
     places = [
+        state_path / "clouds.yaml" if state_path else None,
         Path(os.environ["OS_CLIENT_CONFIG_FILE"]) if os.environ.get("OS_CLIENT_CONFIG_FILE") else None,
         Path("clouds.yaml"),
         Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "openstack/clouds.yaml",
         person.home / ".config/openstack/clouds.yaml",
         Path("/etc/openstack/clouds.yaml"),
-        state_path / "clouds.yaml" if state_path else None,
     ]
     for path in places:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nova0.cli import role as roles
+from nova0.cli import state
 from nova0.cli.failure import Failure
 from nova0.cli.role import Role
 
@@ -18,7 +19,7 @@ DOOR_PORT = 7740  # where peers look for a door when they are told no port
 def role_of(args: argparse.Namespace, state_path: Path, conf: Any) -> Role:
     """The stored role, or a new controller's; what the command line says is put on top and stored."""
     stored = roles.load(state_path)
-    role = stored or Role(runs=["controller"] if args.no_host else ["controller", "host"])
+    role = stored or Role(runs=_new(args, state_path))
     if args.no_host and "host" in role.runs and "controller" in role.runs:
         role.runs = ["controller"]
     said = {
@@ -33,6 +34,13 @@ def role_of(args: argparse.Namespace, state_path: Path, conf: Any) -> Role:
         said.update(public(args.public, state_path))
     role.environment.update({name: str(value) for name, value in said.items() if value is not None})
     return role
+
+
+def _new(args: argparse.Namespace, state_path: Path) -> list[str]:
+    """What a machine without a stored role runs: a join that was cut short left a host."""
+    if state.is_hosts(state_path):
+        return ["host"]
+    return ["controller"] if args.no_host else ["controller", "host"]
 
 
 def public(address: str, state_path: Path) -> dict[str, str]:

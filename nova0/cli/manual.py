@@ -57,7 +57,7 @@ def _table(parser: argparse.ArgumentParser) -> list[str]:
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
             continue
-        if action.dest in ("config_file", "debug"):
+        if action.dest in ("config_file", "debug") or action.help == argparse.SUPPRESS:
             continue
         names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
         if action.choices and not action.option_strings:

@@ -31,8 +31,15 @@ def mint(
 
 
 def join(token: str) -> None:
-    """Make this machine a member under its host name. Raises JoinRefused or Unreachable, with the remedy."""
+    """Make this machine a member under its host name. Raises JoinRefused, Unreachable or Failure, with the remedy."""
     from nova0.agents import bundles
-    from nova0.mesh import joining
+    from nova0.mesh import identity, joining, tokens
 
+    folder = bundles.mesh_dir()
+    if identity.is_member(folder) and any((bundles.state_dir() / "instances-records").glob("*.json")):
+        if identity.load(folder).cluster != tokens.parse(token).cluster:  # it was put out of the one it is in
+            raise Failure(
+                "guests of the cluster that this machine was put out of are here: `nova0 leave --without-controller` "
+                "removes them, then join another"
+            )
     joining.join(bundles.mesh_settings("host", ("host",)), token)

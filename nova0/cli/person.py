@@ -20,6 +20,12 @@ class Person:
         if os.geteuid() == 0 and self.uid != 0:
             os.chown(path, self.uid, self.gid)
 
+    def own_like(self, known: Path, fresh: Path) -> None:
+        """Give a file that is to replace another to whoever owns that one."""
+        if os.geteuid() == 0:
+            owner = known.stat()
+            os.chown(fresh, owner.st_uid, owner.st_gid)
+
     def make_folder(self, path: Path, mode: int = 0o700) -> None:
         """Make a folder and its missing parents, owned by them."""
         missing = [place for place in (path, *path.parents) if not place.exists()]

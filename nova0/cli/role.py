@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from nova0.cli import state
 from nova0.cli.failure import Failure
 
 
@@ -16,6 +17,7 @@ class Role:
 
     runs: list[str] = field(default_factory=lambda: ["controller", "host"])
     environment: dict[str, str] = field(default_factory=dict)
+    seeded: bool = False  # network and rules were made once: what is taken away from them since stays away
 
     def for_children(self, state_path: Path) -> dict[str, str]:
         """The environment the bundles start with; what the person's own shell sets wins."""
@@ -25,6 +27,12 @@ class Role:
             "NOVA0_STATE_PATH": str(state_path),
             "NOVA0_FROM_UP": ",".join(name for name in self.environment if name not in os.environ),
         }
+
+
+    def apply(self) -> None:
+        """Have this process take the options that the bundles start with, at its next look at the configuration."""
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)
 
 
 def path_of(state_path: Path) -> Path:
@@ -52,12 +60,15 @@ def save(state_path: Path, role: Role) -> None:
 
 
 def make_state(state_path: Path) -> None:
-    """Make the state directory. Raises Failure naming what may be done where this user may not."""
+    """Make the state directory. Raises Failure naming what may be done where this user may not, or where it is
+    somebody else's."""
     try:
-        for folder in (state_path, state_path / "run", state_path / "log"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        state_path.mkdir(parents=True, exist_ok=True, mode=0o755)
         if not os.access(state_path, os.W_OK):
             raise PermissionError(13, "not writable by this user")
+        state.take(state_path)
+        for folder in (state_path / "run", state_path / "log"):
+            folder.mkdir(exist_ok=True, mode=0o755)
     except OSError as error:
         raise Failure(
             f"{state_path}: {error.strerror}: run it with sudo, or set NOVA0_STATE_PATH to a folder of your own"

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nova0.cli import free_range
+from nova0.cli import free_range, ssh_key
 from nova0.cli.cloud import Cloud
 
 IMAGE, NETWORK, KEY = "tiny", "private", "nova0"
+SEEDED = "nova0_seeded"  # property of images that `up` made
 FAKE_IMAGE_BYTES = 64 * 1024
 Say = Callable[[str], None]
 
@@ -23,8 +24,9 @@ def image(admin: Cloud, folder: Path, fake: bool, say: Say) -> None:
     raises (CannotBuild, with a remedy)."""
     if any(found["status"] == "active" for found in admin.pages("image", "/images", "images", name=IMAGE)):
         return
-    for left in list(admin.pages("image", "/images", "images", name=IMAGE)):  # an upload cut short
-        admin.delete("image", f"/images/{left['id']}")
+    for left in list(admin.pages("image", "/images", "images", name=IMAGE)):
+        if left.get(SEEDED) == "yes":  # an upload of ours that was cut short
+            admin.delete("image", f"/images/{left['id']}")
     if fake:
         upload(admin, IMAGE, "raw", "bare", bytes(FAKE_IMAGE_BYTES), {"os_distro": "nova0-fake"})
         return
@@ -48,7 +50,8 @@ def image(admin: Cloud, folder: Path, fake: bool, say: Say) -> None:
 
 def upload(admin: Cloud, name: str, disk: str, container: str, data: bytes | Path, properties: dict[str, Any]) -> str:
     """Make a public image and give it its bytes. Returns its id."""
-    body = {"name": name, "disk_format": disk, "container_format": container, "visibility": "public", **properties}
+    body = {"name": name, "disk_format": disk, "container_format": container, "visibility": "public", SEEDED: "yes"}
+    body |= properties
     image_id = str(admin.post("image", "/images", body)["id"])
     if isinstance(data, bytes):
         admin.put_bytes(f"/images/{image_id}/file", data)
@@ -73,14 +76,19 @@ def network(demo: Cloud) -> str:
     return cidr
 
 
-def keypair(demo: Cloud, public_key: str) -> None:
-    """The caller's key under the name `nova0`; replaced when the caller's key is another now."""
+def keypair(demo: Cloud, public_key: str) -> bool:
+    """The caller's key under the name `nova0`; one that an earlier `up` put there is replaced when the caller's key is
+    another now. False: somebody's own key has that name, and stays."""
     pairs = {entry["keypair"]["name"]: entry["keypair"] for entry in demo.get("compute", "/os-keypairs")["keypairs"]}
     if KEY in pairs:
-        if pairs[KEY]["public_key"].split()[:2] == public_key.split()[:2]:
-            return
+        there = pairs[KEY]["public_key"].split()
+        if there[:2] == public_key.split()[:2]:
+            return True
+        if there[2:] != [ssh_key.COMMENT]:
+            return False
         demo.delete("compute", f"/os-keypairs/{KEY}")
     demo.post("compute", "/os-keypairs", {"keypair": {"name": KEY, "public_key": public_key, "type": "ssh"}})
+    return True
 
 
 def rules(demo: Cloud) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 from nova0.cli.cloud import Cloud, NotFound
 from nova0.cli.failure import Failure
@@ -15,8 +16,9 @@ READY_MARK = "nova0-tiny ready:"  # the tiny guest's console line; other guests 
 def find(cloud: Cloud, name: str) -> dict[str, Any]:
     """The server called `name` (or with that id). Failure when there is none or more than one."""
     try:
-        found: dict[str, Any] = cloud.get("compute", f"/servers/{name}")["server"]
-        return found
+        found: dict[str, Any] | None = cloud.get("compute", f"/servers/{quote(name, safe='')}").get("server")
+        if found is not None and found["id"] == name:  # `detail` and others are no ids
+            return found
     except NotFound:
         pass
     except Failure:  # not the shape of an id

@@ -1,20 +1,16 @@
-"""`nova0 down`, step by step: servers through the API while it answers, processes, then what is left here."""
+"""What `nova0 down` does, and the removals that `leave` and `destroy` have in common."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-import time
 from pathlib import Path
 
-from nova0.cli import clouds, processes, settings
+from nova0.cli import clouds, held_guests, mesh_door, outside, processes, settings, ssh_key, state, unit
 from nova0.cli import role as roles
-from nova0.cli.cloud import Cloud
 from nova0.cli.failure import Failure
 from nova0.cli.person import caller
-
-SERVERS_GONE_WITHIN_S = 60.0
+from nova0.mesh.errors import MeshError
+from nova0.objects.errors import DriverError, NetworkError
 
 
 def down(args: argparse.Namespace) -> int:
@@ -24,79 +20,80 @@ def down(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(f"nova0 was never up here ({state_path} does not exist)")
         return 0
-    role = roles.load(state_path)
+    if not state.is_ours(state_path):
+        raise Failure(f"{state_path} is not nova0's: nothing of it runs here; see NOVA0_STATE_PATH")
     roles.make_state(state_path)  # says so at once where this user may not
-    if not args.keep_guests:
-        for line in delete_servers(state_path):
-            print(line)
+    guests = running_guests(args)
     stopped = processes.stop(state_path)
     if stopped:
-        print(f"stopped: {', '.join(stopped)}")
-    if args.keep_guests:
-        return 0
-    settings.load(args, _stored_options(role))
-    path = clouds.path_of(caller(), state_path)
-    if path.exists() and clouds.merge(path, {"nova0": None, "nova0-admin": None}, caller()):
-        path.with_name("nova0-ca.pem").unlink(missing_ok=True)
-        print(f"removed the entries nova0 and nova0-admin from {path}")
-    from nova0.agents import running
-
-    removed = running.clean_up(args.purge)
-    for line in removed:
-        print(f"removed: {line}")
-    if args.purge:
-        _remove_unit()
-    elif not stopped and not removed and not args.quiet:
+        on = f"; {held_guests.count(guests)} {'stays as it is' if guests == 1 else 'stay as they are'}" if guests else ""
+        print(f"stopped: {', '.join(stopped)}{on}. `nova0 up` goes on with everything")
+    elif not args.quiet:
         print("nothing of nova0 runs here")
     return 0
 
 
-def _stored_options(role: roles.Role | None) -> dict[str, str]:
-    """What `up` stored, as overrides, so that the clean-up finds the same driver and host name."""
-    overrides = {}
-    for variable, value in (role.environment if role else {}).items():
-        group, _, option = variable.removeprefix("NOVA0_").rpartition("__")
-        name = f"{group.lower()}.{option.lower()}" if group else option.lower()
-        if name in ("host", "compute_driver"):
-            overrides[name] = value
-    return overrides
-
-
-def delete_servers(state_path: Path) -> list[str]:
-    """Delete this machine's servers by name in the API, if it answers here. Returns lines to show."""
-    if processes.facts(state_path, "controller") is None:
-        return []
+def running_guests(args: argparse.Namespace) -> int:
+    """How many guests this machine's host process holds; 0 where none answers."""
     try:
-        entry = clouds.find("nova0-admin", state_path)
-        admin = Cloud(entry, "nova0-admin")
-        admin.sign_in()
-        servers = list(admin.pages("compute", "/servers/detail", "servers", all_tenants="true"))
-    except Failure as failure:
-        return [f"servers stay in the store: {failure.message}"]
-    for server in servers:
-        with contextlib.suppress(Failure):
-            admin.delete("compute", f"/servers/{server['id']}")
-    deadline = time.monotonic() + SERVERS_GONE_WITHIN_S
-    left = servers
-    while left and time.monotonic() < deadline:
-        time.sleep(0.2)  # the API is asked again: it tells nobody
-        left = list(admin.pages("compute", "/servers/detail", "servers", all_tenants="true"))
-        here = {fact["id"] for fact in left if fact.get("OS-EXT-STS:task_state") == "deleting"}
-        if not here:
-            break
-    lines = [f"deleted server {server['name']}" for server in servers if server["id"] not in {s["id"] for s in left}]
-    lines += [f"server {server['name']} could not be deleted (its host is {_host(server)})" for server in left]
-    return lines
+        with mesh_door.local_node(args, ("host",)) as node:
+            return len(held_guests.all_of(node))
+    except (Failure, MeshError):
+        return 0
 
 
-def _host(server: dict[str, object]) -> str:
-    return str(server.get("OS-EXT-SRV-ATTR:host") or "not known")
+def remove_guests_and_networks() -> list[str]:
+    """Raises Failure where something could not be removed; the state that tells of it must stay then."""
+    from nova0.agents import host_bundle
+
+    try:
+        return host_bundle.remove_everything()
+    except (DriverError, NetworkError) as error:
+        raise Failure(f"{error.message}. The state is kept: mend that, and give the same command again") from error
 
 
-def _remove_unit() -> None:
-    from nova0.cli import unit
+def guests_here() -> int:
+    """With no process of ours running. Raises Failure."""
+    from nova0.agents import host_bundle
 
-    if unit.PATH.exists():
-        with contextlib.suppress(OSError):
-            unit.disable()
-            print(f"removed: {unit.PATH}", file=sys.stdout)
+    try:
+        return len(host_bundle.guests_here())
+    except DriverError as error:
+        raise Failure(f"{error.message}. Nothing was removed") from error
+
+
+def remove_clouds(state_path: Path) -> list[str]:
+    """Take this cloud's entries out of every clouds.yaml that `up` wrote them into, and its CA from beside them."""
+    try:
+        known = clouds.passwords(state_path)
+    except FileNotFoundError:
+        return []
+    removed, person = [], caller()
+    places = [Path(one["path"]) for one in outside.everything(state_path, outside.CLOUDS)]
+    for path in dict.fromkeys([*places, clouds.path_of(person, state_path)]):
+        names = clouds.take_out(path, known, person)
+        if names:
+            removed.append(f"the entries {' and '.join(names)} of {path}")
+    ca = state_path / "tls/ca.pem"
+    beside = clouds.path_of(person, state_path).with_name("nova0-ca.pem")
+    for path in dict.fromkeys([*(Path(one["path"]) for one in outside.everything(state_path, outside.CA)), beside]):
+        ours = outside.is_as_written(state_path, path)
+        if path.is_file() and (ours or (ca.exists() and ca.read_bytes() == path.read_bytes())):
+            path.unlink()
+            removed.append(str(path))
+    return removed
+
+
+def remove_key(state_path: Path) -> list[str]:
+    """The ssh key that `up` made, also in the home of another who called it."""
+    person = caller()
+    places = [Path(one["path"]) for one in outside.everything(state_path, outside.KEY)]
+    return [line for path in places for line in ssh_key.forget(path, person, state_path)]
+
+
+def remove_unit() -> str:
+    """A line, or ""."""
+    try:
+        return unit.disable()
+    except OSError as error:
+        return f"kept: {unit.PATH}: {error.strerror}: remove it with sudo"

@@ -37,8 +37,21 @@ def runs_systemd() -> bool:
     return Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
 
 
+def is_ours() -> bool:
+    """Whether the unit is there as `nova0 enable` writes it; one that somebody wrote or changed is theirs."""
+    try:
+        there = PATH.read_text()
+    except OSError:
+        return False
+    started = [line.removeprefix("ExecStart=") for line in there.splitlines() if line.startswith("ExecStart=")]
+    return len(started) == 1 and started[0].endswith(" up") and there == text(started[0].removesuffix(" up"))
+
+
 def enable(program: str) -> None:
-    """Write the unit and enable it. Raises Failure with what systemctl said."""
+    """Write the unit and enable it; one that is not as we write it is left as it is. Raises Failure with what
+    systemctl said."""
+    if PATH.exists() and not is_ours():
+        raise Failure(f"{PATH} was written or changed by somebody: it stays; enable it as it is, or move it away first")
     try:
         PATH.write_text(text(program))
     except OSError as error:
@@ -47,11 +60,16 @@ def enable(program: str) -> None:
     _systemctl("enable", PATH.name)
 
 
-def disable() -> None:
-    """Take the unit away."""
+def disable() -> str:
+    """Take the unit away if it is ours. A line about what was done, "" where there is none."""
+    if not PATH.exists():
+        return ""
+    if not is_ours():
+        return f"kept: {PATH}, which somebody wrote or changed: disable it, or it starts nova0 at the next boot"
     if runs_systemd():
         _systemctl("disable", PATH.name)
     PATH.unlink(missing_ok=True)
+    return f"removed: {PATH}"
 
 
 def _systemctl(*words: str) -> None:

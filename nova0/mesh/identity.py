@@ -224,7 +224,7 @@ def create_cluster(state_dir: str | Path, host: str) -> None:
     where the machine is already in a cluster."""
     folder = Path(state_dir)
     if is_member(folder):
-        raise JoinRefused(f"{folder}: {host} is already in a cluster; `nova0 down --purge` leaves it for good")
+        raise JoinRefused(f"{folder}: {host} is already in a cluster; `nova0 leave` takes it out")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     pair = keys.node_key(folder)
     root = keys.new_signing_key(folder / "root.key")

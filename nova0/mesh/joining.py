@@ -59,7 +59,7 @@ def join(settings: MeshSettings, token: str) -> None:
     state_dir = Path(settings.state_dir)
     _set_aside_if_put_out(state_dir)
     if identity.is_member(state_dir):
-        raise JoinRefused(f"{settings.host} is in a cluster already; `nova0 down --purge` leaves it")
+        raise JoinRefused(f"{settings.host} is in a cluster already; `nova0 leave` takes it out")
     told = tokens.parse(token)
     pair = keys.node_key(state_dir)
     places = [(seed.address, seed.door_port, seed.key) for seed in told.seeds]

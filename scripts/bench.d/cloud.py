@@ -111,7 +111,8 @@ class Cloud:
         return int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE).group(1)) / 1024
 
     def down(self) -> None:
-        subprocess.run([str(NOVA0), "down", "--purge"], env=self.environment, stdout=subprocess.DEVNULL, check=False)
+        words = [str(NOVA0), "destroy", "--purge", "--force", "--yes"]
+        subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=False)
 
     def _first_call(self, began: float) -> float:
         while time.monotonic() - began < 120:

@@ -29,7 +29,8 @@ def _put_out(look: Look) -> list[Finding]:
         return []
     if stone is None:
         return []
-    remedy = "its servers still run: stop them; or nova0 token on a controller, then nova0 down, nova0 join TOKEN"
+    remedy = "its servers still run: nova0 leave --without-controller removes them; or back in: nova0 token on a controller, then here "
+    remedy += "nova0 down, nova0 join TOKEN"
     return [Finding("membership", BLOCKS, put_out_text(stone), remedy)]
 
 
@@ -80,7 +81,7 @@ def _machine(look: Look) -> Finding:
     differs = machine.changed(settings)
     if not differs:
         return Finding("machine", OK, "the one its keys were made on")
-    remedy = "a copy: nova0 down --purge, then join; its disk moved here for good: nova0 node rekey"
+    remedy = "a copy: nova0 leave --without-controller, then join; its disk moved here for good: nova0 node rekey"
     return Finding("machine", BLOCKS, f"its keys were made on another ({differs})", remedy)
 
 

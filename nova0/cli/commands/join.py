@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     import time
     from pathlib import Path
 
-    from nova0.cli import bring_up, membership, processes, role, settings
+    from nova0.cli import bring_up, leaving, membership, processes, role, settings
     from nova0.cli.failure import Failure
     from nova0.cli.role import Role
 
@@ -31,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
     conf = settings.load(args, {"host": args.host})
     state_path = Path(conf.state_path)
     if processes.holder(state_path, "up") is not None:
-        raise Failure("nova0 is up here already: `nova0 down` first, with --purge to leave its cluster")
+        raise Failure("nova0 is up here already: `nova0 down` first; a joined machine leaves its cluster with `nova0 leave`")
     role.make_state(state_path)
+    leaving.refuse_if_leaving(state_path)
     environment = {"NOVA0_HOST": args.host, "NOVA0_COMPUTE_DRIVER": "fake" if args.fake else args.driver}
     this = Role(runs=["host"], environment={name: value for name, value in environment.items() if value})
     membership.join(args.token)

@@ -1,4 +1,4 @@
-"""Delete servers and wait until they are gone.
+"""Delete servers and wait until they are gone. One name that is not there, or is several servers': none is deleted.
 
 Example:
     $ nova0 rm first
@@ -16,10 +16,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from nova0.cli import servers, settings
     from nova0.cli.cloud import Cloud
+    from nova0.cli.failure import Failure
 
     settings.load(args)
     cloud = Cloud.named()
-    found = [servers.find(cloud, name) for name in args.name]  # all or nothing: a typo deletes no other
+    try:
+        found = [servers.find(cloud, name) for name in args.name]  # all or nothing: a typo deletes no other
+    except Failure as failure:
+        raise Failure(f"{failure.message}; nothing was deleted") from failure
+    found = list({server["id"]: server for server in found}.values())
     for server in found:
         cloud.delete("compute", f"/servers/{server['id']}")
     for server in found:

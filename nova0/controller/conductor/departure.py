@@ -7,6 +7,7 @@ users see why, and delete them like any other. Deletes under way end as with a h
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 from nova0.controller.compute import host_changes
 from nova0.controller.conductor import claims, journal
@@ -45,7 +46,7 @@ def _settle(host: str) -> list[tuple[str, list[str]]]:
     deleting = OperationRow.select(OperationRow.subject).where(
         OperationRow.kind == "delete", OperationRow.state.in_(_UNFINISHED)
     )
-    here = InstanceRow.select(InstanceRow.uuid).where(
+    here: Any = InstanceRow.select(InstanceRow.uuid).where(
         InstanceRow.host == host, InstanceRow.deleted_at.is_null(), InstanceRow.uuid.not_in(deleting)
     )
     return [(uuid, _end(uuid, host)) for (uuid,) in list(here.limit(AT_ONCE).tuples())]

@@ -39,7 +39,18 @@ BETWEEN_S = 1.0  # between attempts to ask the controller
 READ = 1 << 20  # bytes hashed at a time
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.part)?")
+
 Progress = Callable[[int], None]  # percent
+
+
+def sweep(directory: Path) -> list[str]:
+    """Remove the images of a cache that nobody uses any more; other files, and a folder that has some, stay. A line for
+    what was removed. Raises OSError."""
+    images = [path for path in directory.iterdir() if _ID.fullmatch(path.name) and path.is_file()]
+    for path in images:
+        path.unlink()
+    return [f"{len(images)} cached images in {directory}"] if images else []
 
 
 class ImageCache:

@@ -65,7 +65,7 @@ def lab(tmp_path_factory):
     box.environment["PATH"] = f"{programs}:{os.environ['PATH']}"
     box.up(NOVA0_LOG_LEVEL="DEBUG")
     yield box
-    box.run("down", "--purge", code=None)
+    box.away()
 
 
 @pytest.mark.slow

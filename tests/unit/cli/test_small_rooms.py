@@ -42,8 +42,8 @@ def test_no_range_left_is_said():
 
 def test_the_key_is_made_once_and_ssh_reads_it(tmp_path):
     path = tmp_path / "ssh/nova0_ed25519"
-    line = ssh_key.ensure(path, caller())
-    assert line.startswith("ssh-ed25519 ") and ssh_key.ensure(path, caller()) == line
+    line = ssh_key.ensure(path, caller(), tmp_path)
+    assert line.startswith("ssh-ed25519 ") and ssh_key.ensure(path, caller(), tmp_path) == line
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (path.parent / "nova0_ed25519.pub").read_text().strip() == line
     shown = subprocess.run(["ssh-keygen", "-y", "-f", path], capture_output=True, text=True)
