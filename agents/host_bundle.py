@@ -89,7 +89,7 @@ def made_with_options() -> list[dict[str, Any]]:
 
 def guests_here() -> list[str]:
     """uuids of the guests of this machine's cluster here, with no process of ours running. Raises DriverError."""
-    return [uuid for one in _removals() for uuid in one.guests()]
+    return list(dict.fromkeys(uuid for one in _removals() for uuid in one.guests()))
 
 
 def remove_everything() -> list[str]:
