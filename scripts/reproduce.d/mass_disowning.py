@@ -34,12 +34,6 @@ def _lying(folder):
     place = folder / "lying"
     place.mkdir()
     (place / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if 'controller' in sys.argv or any('agent' in word for word in sys.argv):\n"
-        "    try:\n"
-        "        from nova0.controller.conductor import removals\n"
-        "        removals.Removals.ask = lambda *_: None\n"
-        "    except ImportError:\n"
-        "        pass\n"
+        "from nova0.controller.conductor import removals\nremovals.Removals.ask = lambda *_: None\n"
     )
     return place

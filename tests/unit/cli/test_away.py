@@ -5,6 +5,7 @@ Real processes, the real API and mesh, pretended servers.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pty
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nova0.cli import clouds, seed, ssh_key, state, unit
+from nova0.cli import clouds, leaving, seed, ssh_key, state, unit
 from nova0.cli.cloud import Cloud, NotFound
 from nova0.cli.failure import Failure
 from nova0.cli.main import main
@@ -232,18 +233,19 @@ def test_what_it_was_started_with_is_found_without_saying_it_again(box):
     assert "removed: guest" in said and not one.state.exists()
 
 
-def test_a_folder_of_others_is_neither_taken_nor_removed(tmp_path):
-    home = Box(tmp_path / "box", "home")
-    home.state = tmp_path / "people"
-    (home.state / "images").mkdir(parents=True)
-    (home.state / "ann.txt").write_text("hers")
-    home.environment["NOVA0_STATE_PATH"] = str(home.state)
-    for words in (("up", "--fake", "--daemon"), ("destroy", "--purge", "--yes"), ("leave", "--purge", "--yes"), ("down",)):
-        assert "not nova0's" in home.run(*words, code=1).stderr, words
-    assert sorted(path.name for path in home.state.iterdir()) == ["ann.txt", "images"]
-    home.environment["NOVA0_STATE_PATH"] = "/"
-    for words in (("up", "--fake", "--daemon"), ("destroy", "--purge", "--yes"), ("leave", "--purge", "--yes")):
-        assert "not nova0's" in home.run(*words, code=1).stderr, words
+@pytest.mark.parametrize("folder", ["people", "/"])
+def test_a_folder_of_others_is_neither_taken_nor_removed(folder, tmp_path, monkeypatch, capsys):
+    state_path = tmp_path / folder
+    (tmp_path / "people/images").mkdir(parents=True)
+    (tmp_path / "people/ann.txt").write_text("hers")
+    monkeypatch.setenv("NOVA0_STATE_PATH", str(state_path))
+    for words in (["up", "--fake", "--daemon"], ["destroy", "--purge", "--yes"], ["down"]):
+        assert main(words) == 1
+        assert "not nova0's" in capsys.readouterr().err, words
+    args = argparse.Namespace(config_file=None, quiet=False, purge=True, yes=True, without_controller=True)
+    with pytest.raises(Failure, match="not nova0's"):
+        leaving.leave(args)
+    assert sorted(path.name for path in (tmp_path / "people").iterdir()) == ["ann.txt", "images"]
     assert not Path("/.nova0").exists()
 
 

@@ -42,6 +42,7 @@ class Box:
             "NOVA0_STATE_PATH": str(self.state),
             "NOVA0_MESH__MDNS": "false",  # clusters of other tests are none of ours; tokens carry addresses
             "NOVA0_MY_IP": "127.0.0.1",
+            "NOVA0_MESH__DOOR_PORT": str(free_port()),  # the usual one may be another test's by the time it is bound
         }
         self.clouds = folder / "home/.config/openstack/clouds.yaml"
 
