@@ -59,8 +59,8 @@ class HostBundle:
 
 
 def remember_options(machine: Machine) -> None:
-    """With what guests and networks are made here, so that they are found again without those options: an entry for each
-    set this machine ever ran with, the last one last."""
+    """With what guests and networks are made here, so that they are found again without those options: an entry
+    for each set this machine ever ran with, the last one last."""
     made_with = {
         "compute_driver": CONF.compute_driver if ":" in CONF.compute_driver else machine.driver.name,
         "network_carrier": "none" if isinstance(machine.networks.carrier, NoCarrier) else "linux",

@@ -127,7 +127,8 @@ def _seed(role: Role, state_path: Path, demo: Cloud, admin_entry: dict[str, Any]
     key_file = ssh_key.path_of(person, state_path)
     if not seed.keypair(demo, ssh_key.ensure(key_file, person, state_path)):
         progress.end()
-        print(f"nova0: the cloud has a key `{seed.KEY}` of somebody's own: it stays; {key_file} is not in it", file=sys.stderr)
+        own = f"nova0: the cloud has a key `{seed.KEY}` of somebody's own: it stays; {key_file} is not in it"
+        print(own, file=sys.stderr)
     if not role.seeded:
         seed.network(demo)
         seed.rules(demo)

@@ -32,8 +32,8 @@ def _own_xdg(person: Person) -> bool:
 def merge(path: Path, entries: Mapping[str, Mapping[str, Any] | None], person: Person) -> bool:
     """Set entries (None removes one) under `clouds:` of `path`, made with mode 0600 where it is new.
 
-    An entry that is there is changed, not replaced. Written by a new file and rename; True when something changed. Raises Failure on a file that is not
-    YAML or not ours to write: it is left as it is."""
+    An entry that is there is changed, not replaced. Written by a new file and rename; True when something
+    changed. Raises Failure on a file that is not YAML or not ours to write: it is left as it is."""
     yaml = _yaml()
     target = path.resolve()  # a link stays a link
     try:
@@ -123,8 +123,9 @@ def take_out(path: Path, known: Mapping[str, str], person: Person) -> list[str]:
 
 def own(state_path: Path, api_url: str, name: str) -> dict[str, Any]:
     """The entry for this machine's own cloud, whatever any clouds.yaml says. Raises OSError."""
-    ca_file = state_path / "tls/ca.pem" if api_url.startswith("https:") else None
-    return entry(api_url, NAMES[name], passwords(state_path)[NAMES[name]], ca_file)
+    ca_file = state_path / "tls/ca.pem"
+    trusted = ca_file if api_url.startswith("https:") and ca_file.exists() else None
+    return entry(api_url, NAMES[name], passwords(state_path)[NAMES[name]], trusted)
 
 
 def _yaml() -> Any:

@@ -41,7 +41,7 @@ def destroy(args: argparse.Namespace) -> int:
     state.refuse_if_not_ours(state_path)
     role = roles.load(state_path)
     if state.is_hosts(state_path) if role is None else "controller" not in role.runs:
-        raise Failure("this machine is a host of a cluster: `nova0 leave` takes it out, `nova0 destroy` is the controller's")
+        raise Failure("this machine is a host of a cluster: `nova0 leave` takes it out, `destroy` is the controller's")
     roles.make_state(state_path)
     if role is not None:
         role.apply()
@@ -51,8 +51,8 @@ def destroy(args: argparse.Namespace) -> int:
     if there.elsewhere and not args.force:
         hosts = ", ".join(there.elsewhere)
         raise Failure(
-            f"other hosts are joined: {hosts}. `nova0 leave` on each first; or --force: what runs there is deleted while they "
-            "answer, and each must then be freed by `nova0 leave --without-controller` there"
+            f"other hosts are joined: {hosts}. `nova0 leave` on each first; or --force: what runs there is deleted "
+            "while they answer, and each must then be freed by `nova0 leave --without-controller` there"
         )
     if there.servers and facts is None and not args.purge:
         raise Failure(
@@ -92,12 +92,13 @@ def _question(args: argparse.Namespace, state_path: Path, there: Counted) -> str
     servers = f"{len(there.servers)} server{'' if len(there.servers) == 1 else 's'}"
     where = f" of {there.projects} projects" if there.projects > 1 else ""
     guests = take_down.running_guests(args)
-    what = f"{servers}{where}{f' ({names})' if names else ''} and their disks, {held_guests.count(guests)} on this machine"
+    named = f" ({names})" if names else ""
+    what = f"{servers}{where}{named} and their disks, {held_guests.count(guests)} on this machine"
     if there.elsewhere:
         what += f", those on {', '.join(there.elsewhere)} as far as they answer"
     if args.purge:
-        what += f"; all of {state_path}: the store with {there.networks} networks, {there.images} images, all users and the"
-        what += " cluster's keys"
+        what += f"; all of {state_path}: the store with {there.networks} networks, {there.images} images, all users"
+        what += " and the cluster's keys"
     return f"destroy this whole cloud: {what}?"
 
 
@@ -115,7 +116,8 @@ def _count(state_path: Path, role: roles.Role | None) -> Counted:
         return Counted([], 0, [], 0, 0)
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as store:
-            servers = store.execute("SELECT name, project_id FROM instance WHERE deleted_at IS NULL ORDER BY id").fetchall()
+            query = "SELECT name, project_id FROM instance WHERE deleted_at IS NULL ORDER BY id"
+            servers = store.execute(query).fetchall()
             hosts = [name for (name,) in store.execute("SELECT host FROM host ORDER BY host")]
             images = store.execute("SELECT count(*) FROM image WHERE deleted_at IS NULL").fetchone()[0]
             networks = store.execute("SELECT count(*) FROM network").fetchone()[0]
@@ -152,9 +154,12 @@ def _delete_servers(args: argparse.Namespace, state_path: Path, facts: dict[str,
     if servers:
         print(f"deleted: {len(gone)} of {len(servers)} servers")
     if left and not args.purge:
-        why = "; ".join(f"{s['name']}: {refused.get(s['id']) or (s.get('fault') or {}).get('message', 'its host is silent')}"
-                        for s in left[:5])  # fmt: skip
-        raise Failure(f"{len(left)} servers could not be deleted: {why}. Nothing else was removed; again, or with --purge")
+        why = "; ".join(f"{server['name']}: {refused.get(server['id']) or _fault(server)}" for server in left[:5])
+        raise Failure(f"{len(left)} servers could not be deleted: {why}. Nothing else was removed; again, or --purge")
+
+
+def _fault(server: dict[str, Any]) -> str:
+    return str((server.get("fault") or {}).get("message", "its host is silent"))
 
 
 def _all(admin: Cloud) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`nova0 leave`, step by step: asked, told to the controller, then removed here. Cut short anywhere, it is gone on with.
+"""`nova0 leave`, step by step: asked, told to the controller, then removed here. Cut short, it is gone on with.
 
 A file in the state says how far it came: until the controller was told nothing is removed, and from then on this
 machine starts no agents any more.
@@ -11,7 +11,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nova0.cli import held_guests, mesh_door, processes, settings, state, take_down
 from nova0.cli import role as roles
@@ -19,6 +19,9 @@ from nova0.cli.asking import confirm
 from nova0.cli.failure import Failure
 from nova0.crashpoints import crash_point
 from nova0.mesh.errors import MeshError, PutOut
+
+if TYPE_CHECKING:
+    from nova0.mesh.identity import Identity
 
 KEPT = ("log", "images", "build", "own")  # unless --purge
 REACHED_WITHIN_S = 15.0
@@ -85,8 +88,9 @@ def _begin(args: argparse.Namespace, state_path: Path, noted: dict[str, Any]) ->
             f"then `nova0 fence {host}`, and delete its servers"
         )
     else:
-        servers = _tell(state_path, host)
-        print(f"{host} left the cluster: {len(servers)} server{'' if len(servers) == 1 else 's'} of it show ERROR there")
+        servers = _tell(state_path, me, before=bool(noted))
+        show = "1 server of it shows" if len(servers) == 1 else f"{len(servers)} servers of it show"
+        print(f"{host} left the cluster: {show} ERROR there")
     _note(state_path, told=True)
     crash_point("leave.told")
 
@@ -108,9 +112,9 @@ def _refuse_without_controller(args: argparse.Namespace, state_path: Path) -> No
         raise Failure(f"no controller answers. {CALL}")
 
 
-def _tell(state_path: Path, host: str) -> list[str]:
-    """Say it in the machine's own name, over a node of its own. Raises Failure; only if the controller cannot have heard
-    is this machine as it was."""
+def _tell(state_path: Path, me: Identity, before: bool) -> list[str]:
+    """Say it in the machine's own name, over a node of its own. Raises Failure; only if no controller can have heard
+    it, now or `before`, is this machine as it was."""
     import gevent
 
     from nova0.agents import bundles
@@ -118,8 +122,9 @@ def _tell(state_path: Path, host: str) -> list[str]:
     from nova0.mesh.node import Node
     from nova0.rpcapi.conductor import ConductorAPI
 
-    heard = False
-    node = Node(dataclasses.replace(bundles.mesh_settings("host", ("host",)), host=host))
+    heard = before
+    roles = tuple(me.certificate.roles)
+    node = Node(dataclasses.replace(bundles.mesh_settings("host", roles), host=me.certificate.host))
     try:
         node.start()
         deadline = time.monotonic() + REACHED_WITHIN_S
@@ -127,14 +132,17 @@ def _tell(state_path: Path, host: str) -> list[str]:
             if time.monotonic() > deadline:
                 raise Failure(f"no controller answers within {REACHED_WITHIN_S:g} s. {CALL}")
             gevent.sleep(0.05)
+        doubt = node.store_doubt()
+        if doubt:
+            raise Failure(f"the controller's store is in doubt here ({doubt}): `nova0 adopt` there first. {CALL}")
         heard = True
-        servers: list[str] = node.stub(ConductorAPI).host_leaves()
+        servers: list[str] = node.stub(ConductorAPI).host_leaves() if "host" in roles else []
         leaving.leave(node)
         return servers
     except MeshError as error:
         raise Failure(
-            f"{error.message}. Nothing was removed here; the controller may have settled some of it: give the same command "
-            "again, or with the controller gone for good `nova0 leave --without-controller`"
+            f"{error.message}. Nothing was removed here; the controller may have settled some of it: give the same "
+            "command again, or with the controller gone for good `nova0 leave --without-controller`"
         ) from error
     finally:
         node.stop()

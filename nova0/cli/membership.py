@@ -36,10 +36,10 @@ def join(token: str) -> None:
     from nova0.mesh import identity, joining, tokens
 
     folder = bundles.mesh_dir()
-    if identity.is_member(folder) and any((bundles.state_dir() / "instances-records").glob("*.json")):
-        if identity.load(folder).cluster != tokens.parse(token).cluster:  # it was put out of the one it is in
-            raise Failure(
-                "guests of the cluster that this machine was put out of are here: `nova0 leave --without-controller` "
-                "removes them, then join another"
-            )
+    holds = identity.is_member(folder) and any((bundles.state_dir() / "instances-records").glob("*.json"))
+    if holds and identity.load(folder).cluster != tokens.parse(token).cluster:  # it was put out of the one it is in
+        raise Failure(
+            "guests of the cluster that this machine was put out of are here: `nova0 leave --without-controller` "
+            "removes them, then join another"
+        )
     joining.join(bundles.mesh_settings("host", ("host",)), token)

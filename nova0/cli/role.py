@@ -28,7 +28,6 @@ class Role:
             "NOVA0_FROM_UP": ",".join(name for name in self.environment if name not in os.environ),
         }
 
-
     def apply(self) -> None:
         """Have this process take the options that the bundles start with, at its next look at the configuration."""
         for name, value in self.environment.items():

@@ -46,8 +46,8 @@ def take(state_path: Path) -> None:
         if others:
             shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
             raise Failure(
-                f"{state_path} is not nova0's and not empty ({shown}): nothing was written there; set NOVA0_STATE_PATH to "
-                "a folder of nova0's own"
+                f"{state_path} is not nova0's and not empty ({shown}): nothing was written there; set NOVA0_STATE_PATH "
+                "to a folder of nova0's own"
             )
     if not (state_path / MARK).exists():
         (state_path / MARK).write_text(_TEXT)
@@ -80,7 +80,8 @@ def remove(state_path: Path, keep: tuple[str, ...] = ()) -> list[str]:
     if left:
         return [f"what is nova0's in {state_path}; kept: {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}"]
     if state_path.is_symlink() or os.path.ismount(folder):
-        return [f"what is in {state_path}; the folder stays, it is a {'link' if state_path.is_symlink() else 'mount point'}"]
+        kind = "link" if state_path.is_symlink() else "mount point"
+        return [f"what is in {state_path}; the folder stays, it is a {kind}"]
     folder.rmdir()
     return [str(state_path)]
 

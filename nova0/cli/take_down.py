@@ -26,7 +26,8 @@ def down(args: argparse.Namespace) -> int:
     guests = running_guests(args)
     stopped = processes.stop(state_path)
     if stopped:
-        on = f"; {held_guests.count(guests)} {'stays as it is' if guests == 1 else 'stay as they are'}" if guests else ""
+        stay = "stays as it is" if guests == 1 else "stay as they are"
+        on = f"; {held_guests.count(guests)} {stay}" if guests else ""
         print(f"stopped: {', '.join(stopped)}{on}. `nova0 up` goes on with everything")
     elif not args.quiet:
         print("nothing of nova0 runs here")

@@ -41,8 +41,8 @@ def check(settings: MeshSettings, *, moved: bool = False) -> None:
     if differs:
         raise JoinRefused(
             f"{settings.state_dir}: made on another machine ({differs}). Is this a copy of {settings.host}, which goes "
-            "on elsewhere? `nova0 leave --without-controller` (a controller's: `nova0 destroy --purge`), then join with a "
-            "token. Has its disk moved here for good? "
+            "on elsewhere? `nova0 leave --without-controller` (a controller's: `nova0 destroy --purge`), then join "
+            "with a token. Has its disk moved here for good? "
             "`nova0 node rekey`, then start again"
         )
     kept, now = _kept(settings), present(settings)

@@ -26,7 +26,8 @@ def attack(world):
     kept = len(cloud.guests()["lab1"])
     doctor = world.nova0("doctor", "--fake", state=cloud.hosts[0].state).stdout
     told = "kept in doubt" in doctor
-    return kept == 6 and told, f"{kept} of 6 guests kept; doctor {'says' if told else 'does not say'} that they are in doubt"
+    says = "says" if told else "does not say"
+    return kept == 6 and told, f"{kept} of 6 guests kept; doctor {says} that they are in doubt"
 
 
 def _lying(folder):

@@ -58,7 +58,11 @@ def test_a_lying_controller_gets_no_guest_removed_until_a_person_says_so(cloud, 
     (tmp_path / "lies/sitecustomize.py").write_text(WITHOUT_DELETES)
     cloud.controller.options["PYTHONPATH"] = str(tmp_path / "lies")
     cloud.controller.start()
-    until(lambda: all(g["kept"] == "moved" for g in json.loads(nova0(cloud, "guests", "--json"))), 30, "all are in doubt")
+
+    def doubts():
+        return [guest["kept"] for guest in json.loads(nova0(cloud, "guests", "--json"))]
+
+    until(lambda: doubts() == ["moved"] * SERVERS, 30, "all are in doubt")
     cloud.hosts[0].kill()
     cloud.hosts[0].start()
     assert cloud.guests()["lab1"] == sorted(servers)

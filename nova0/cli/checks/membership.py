@@ -29,8 +29,10 @@ def _put_out(look: Look) -> list[Finding]:
         return []
     if stone is None:
         return []
-    remedy = "its servers still run: nova0 leave --without-controller removes them; or back in: nova0 token on a controller, then here "
-    remedy += "nova0 down, nova0 join TOKEN"
+    remedy = (
+        "its servers still run: nova0 leave --without-controller removes them; or back in: nova0 token on a "
+        "controller, then here nova0 down, nova0 join TOKEN"
+    )
     return [Finding("membership", BLOCKS, put_out_text(stone), remedy)]
 
 

@@ -1,9 +1,9 @@
 """End the whole cloud, on its controller: every server of every project, with its disk.
 
-Then agents, guests, links and rules of this machine go, and the entries that nova0 wrote into clouds.yaml. Store, images and
-keys stay, so that `nova0 up` begins the same cloud without servers; --purge removes them too, with logs and the ssh key and
-unit that nova0 made. Entries, keys and files of others stay. While other hosts are joined it refuses. Cut short, the same
-command goes on.
+Then agents, guests, links and rules of this machine go, and the entries that nova0 wrote into clouds.yaml. Store,
+images and keys stay, so that `nova0 up` begins the same cloud without servers; --purge removes them too, with logs and
+the ssh key and unit that nova0 made. Entries, keys and files of others stay. While other hosts are joined it refuses.
+Cut short, the same command goes on.
 
 Example:
     $ sudo nova0 destroy

@@ -1,7 +1,7 @@
 """Stop nova0 on this machine. Guests and networks stay as they are.
 
-`nova0 up` goes on with everything. To take a joined machine out of its cluster: `nova0 leave`. To end the whole cloud, on
-the controller: `nova0 destroy`.
+`nova0 up` goes on with everything. To take a joined machine out of its cluster: `nova0 leave`. To end the whole cloud,
+on the controller: `nova0 destroy`.
 
 Example:
     $ sudo nova0 down

@@ -29,7 +29,7 @@ def _refuse_over_others(folder: Path) -> None:
     if there and not ours:
         from nova0.cli.failure import Failure
 
-        raise Failure(f"{folder / there[0]} is there already and not of this builder: nothing was done; name another folder")
+        raise Failure(f"{folder / there[0]} is there already and not of this builder: it stays; name another folder")
 
 
 def run(args: argparse.Namespace) -> int:

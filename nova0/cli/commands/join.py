@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     conf = settings.load(args, {"host": args.host})
     state_path = Path(conf.state_path)
     if processes.holder(state_path, "up") is not None:
-        raise Failure("nova0 is up here already: `nova0 down` first; a joined machine leaves its cluster with `nova0 leave`")
+        raise Failure("nova0 is up here already: `nova0 down` first; a joined machine leaves by `nova0 leave`")
     role.make_state(state_path)
     leaving.refuse_if_leaving(state_path)
     environment = {"NOVA0_HOST": args.host, "NOVA0_COMPUTE_DRIVER": "fake" if args.fake else args.driver}

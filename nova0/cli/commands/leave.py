@@ -1,9 +1,9 @@
 """Take this joined machine out of its cluster for good: its guests and their disks are removed.
 
-The controller is told first: servers of this machine show ERROR there, with a fault that says so, and are deleted like any
-other; the machine's key is put out, and its name is free again. Then guests, links, rules, membership and state go. Logs and
-fetched images stay unless --purge, which also removes the ssh key and unit that nova0 made. Cut short, the same command
-goes on. The controller's own machine does not leave: `nova0 destroy` ends its cloud.
+The controller is told first: servers of this machine show ERROR there, with a fault that says so, and are deleted like
+any other; the machine's key is put out, and its name is free again. Then guests, links, rules, membership and state go,
+and the unit that nova0 made. Logs and fetched images stay unless --purge, which removes these and the ssh key too. Cut
+short, the same command goes on. The controller's own machine does not leave: `nova0 destroy` ends its cloud.
 
 Example:
     $ sudo nova0 leave

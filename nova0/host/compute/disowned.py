@@ -68,15 +68,17 @@ class Disownings:
         except FileNotFoundError:
             return
         except (OSError, msgspec.DecodeError) as error:
-            LOG.error("%s: %s cannot be read (%s): what is kept in doubt is found anew", self._records.host, path, error)
+            LOG.error("%s: %s cannot be read (%s): what is in doubt is found anew", self._records.host, path, error)
 
     def judge(self, said: Iterable[Disowned], generations: dict[str, int]) -> list[str]:
         """What may go now of what the store disowned. `generations`: of the guests it was told of, by uuid."""
         with self._hand:
             now = self._clock()
-            fits = {one.uuid: one for one in said if one.uuid in generations and self._fits(one, generations[one.uuid])}
+            told = [one for one in said if one.uuid in generations]  # what was not told cannot be disowned
+            fits = {one.uuid: one for one in told if self._fits(one, generations[one.uuid])}
             seen = self._still_counting(fits, now)
-            new = {uuid: one for uuid, one in fits.items() if uuid not in seen or not (seen[uuid].kept or seen[uuid].let_go)}
+            judged = {uuid for uuid, one in seen.items() if one.kept or one.let_go}
+            new = {uuid: one for uuid, one in fits.items() if uuid not in judged}
             over = any(one.kept for one in seen.values()) or len(seen.keys() | new.keys()) > CONF.disown_most
             for uuid, one in new.items():
                 seen[uuid] = Seen(reason=one.reason, generation=one.generation, at=now, kept=over, let_go=not over)
@@ -126,8 +128,8 @@ class Disownings:
     def _tell(self, new: Iterable[Disowned]) -> None:
         reasons = Counter(one.reason for one in new)
         LOG.error(
-            "%s: the store disowns %d guests (%s): more than disown_most=%d in ten minutes, or while others are in doubt. "
-            "They are kept until each is deleted by a call of its own; or: nova0 guests release",
+            "%s: the store disowns %d guests (%s): more than disown_most=%d in ten minutes, or while others are in "
+            "doubt. They are kept until each is deleted by a call of its own; or: nova0 guests release",
             *(self._records.host, reasons.total(), ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))),
             CONF.disown_most,
         )

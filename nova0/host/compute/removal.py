@@ -1,7 +1,7 @@
 """Take this cluster's guests, networks and own daemons off the machine, with no agent running.
 
-What `nova0 leave` and `nova0 destroy` do to a host. Only what carries the cluster's id is touched; each thing removed is
-told. Guests go first: what they stand on stays while one of them could not be removed.
+What `nova0 leave` and `nova0 destroy` do to a host. Only what carries the cluster's id is touched; each thing removed
+is told. Guests go first: what they stand on stays while one of them could not be removed.
 """
 
 from __future__ import annotations
