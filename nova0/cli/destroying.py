@@ -91,7 +91,7 @@ def _question(args: argparse.Namespace, state_path: Path, there: Counted) -> str
     names = ", ".join(there.servers[:8]) + (", ..." if len(there.servers) > 8 else "")
     servers = f"{len(there.servers)} server{'' if len(there.servers) == 1 else 's'}"
     where = f" of {there.projects} projects" if there.projects > 1 else ""
-    guests = take_down.running_guests(args)
+    guests = take_down.guests_here(args)
     named = f" ({names})" if names else ""
     what = f"{servers}{where}{named} and their disks, {held_guests.count(guests)} on this machine"
     if there.elsewhere:

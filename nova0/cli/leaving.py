@@ -72,7 +72,7 @@ def _begin(args: argparse.Namespace, state_path: Path, noted: dict[str, Any]) ->
         return
     if out and not args.without_controller:
         raise Failure(f"{out}. To remove its guests here instead: `nova0 leave --without-controller`")
-    guests = _guests(args, state_path)
+    guests = take_down.guests_here(args)
     what = f"{held_guests.count(guests)} and their disks are" if guests != 1 else "1 guest and its disk are"
     more = f"; so is all of {state_path}, with the unit and ssh key that nova0 made" if args.purge else ""
     settled = "the controller is NOT told" if args.without_controller else "its servers show ERROR in the cloud"
@@ -93,13 +93,6 @@ def _begin(args: argparse.Namespace, state_path: Path, noted: dict[str, Any]) ->
         print(f"{host} left the cluster: {show} ERROR there")
     _note(state_path, told=True)
     crash_point("leave.told")
-
-
-def _guests(args: argparse.Namespace, state_path: Path) -> int:
-    if processes.holder(state_path, "host") is not None:
-        with mesh_door.local_node(args, ("host",)) as node:
-            return len(held_guests.all_of(node))
-    return take_down.guests_here()
 
 
 def _refuse_without_controller(args: argparse.Namespace, state_path: Path) -> None:

@@ -6,10 +6,10 @@ Real processes, the real API and mesh, pretended servers.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -48,31 +48,36 @@ def servers(one: Box) -> dict[str, dict]:
 
 
 def on_a_terminal(one: Box, *words: str, answer: bytes) -> tuple[int, str]:
-    """Types `answer` once it is asked. Returns exit code and what was shown."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores it
-        os.chdir(one.folder)
-        os.execvpe(NOVA0[0], [*NOVA0, *words], one.environment)
-    shown = b""
-    deadline = time.monotonic() + 60
+    """Types `answer` once it is asked; b"^C" interrupts until that is heard. Returns exit code and what was shown."""
+    terminal, theirs = pty.openpty()
+    typed = subprocess.Popen(
+        [*NOVA0, *words], env=one.environment, cwd=one.folder, stdin=theirs, stdout=theirs, stderr=theirs,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+    )  # fmt: skip
+    os.close(theirs)
+    os.set_blocking(terminal, False)
+    shown, deadline = b"", time.monotonic() + 90
     try:
-        while time.monotonic() < deadline:
-            if not select.select([terminal], [], [], 1)[0]:
-                continue
-            try:
-                some = os.read(terminal, 4096)
-            except OSError:
-                break
-            if not some:
-                break
-            shown += some
-            if answer and b"[y/N]" in shown:
+        while True:
+            with contextlib.suppress(BlockingIOError, OSError):
+                shown += os.read(terminal, 65536)
+            if b"[y/N]" in shown and answer == b"^C":
+                if b"interrupted" not in shown:
+                    typed.send_signal(signal.SIGINT)
+            elif b"[y/N]" in shown and answer:
                 os.write(terminal, answer)
                 answer = b""
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = typed.wait(0.5)
+                break
+            assert time.monotonic() < deadline, shown
+        with contextlib.suppress(BlockingIOError, OSError):
+            shown += os.read(terminal, 65536)
+        return code, shown.decode()
     finally:
-        os.close(terminal)  # hangs up, should it still wait
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+        typed.kill()
+        typed.wait()
+        os.close(terminal)
 
 
 @pytest.fixture
@@ -113,7 +118,7 @@ def test_a_host_leaves_after_a_yes_and_its_servers_say_so(cluster):
     first, second = cluster
     assert "controller" in first.run("leave", "--yes", code=1).stderr
     assert "1 guest and its disk" in second.run("leave", code=2).stderr
-    for answer, code in ((b"n\n", 1), (b"\x03", 130), (b"\x04", 1)):
+    for answer, code in ((b"n\n", 1), (b"^C", 130), (b"\x04", 1)):
         ended, shown = on_a_terminal(second, "leave", answer=answer)
         assert (ended, "1 guest" in shown) == (code, True), shown
         assert len(guests(second)) == 1
@@ -171,7 +176,7 @@ def test_destroy_says_what_refuses_with_other_hosts_and_ends_the_cloud(cluster):
     assert "nova0 leave" in second.run("destroy", "--yes", code=1).stderr
     assert "other hosts are joined: two" in first.run("destroy", "--yes", code=1).stderr
     assert "2 servers" in first.run("destroy", "--force", code=2).stderr
-    ended, shown = on_a_terminal(first, "destroy", "--force", "--purge", answer=b"\x03")
+    ended, shown = on_a_terminal(first, "destroy", "--force", "--purge", answer=b"^C")
     assert ended == 130 and "here, there" in shown
     assert {row["status"] for row in servers(first).values()} == {"ACTIVE"}
     second.run("leave", "--yes", "--purge")
