@@ -101,7 +101,7 @@ def parse_seed(text: str) -> tuple[str, int]:
             host = ""
     if "%" in host and not host.partition("%")[2]:
         host = ""
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is not HOST or HOST:PORT")
     return host, int(port)
 

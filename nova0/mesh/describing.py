@@ -85,7 +85,7 @@ def type_name(annotation: Any) -> str:
         return f"{origin.__name__}[{', '.join(map(type_name, parts))}]"
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
-    return re.sub(r"(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", str(annotation))
+    return re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", str(annotation))
 
 
 def records(annotations: list[Any]) -> dict[str, list[dict[str, Any]]]:

@@ -61,7 +61,7 @@ class Gatekeeper:
         house = self._house
         if not house.is_controller:
             raise JoinRefused(f"{house.node} is no controller: join at one that is")
-        if not ask.host or len(ask.host) > 64 or not all(c.isalnum() or c in "-._" for c in ask.host):
+        if not ask.host or len(ask.host) > 64 or not all(c.isascii() and (c.isalnum() or c in "-._") for c in ask.host):
             raise JoinRefused(f"host name {ask.host!r}: letters, digits, '-', '.' and '_' only, at most 64")
         key = key_bytes(user_id)
         if house.roster.tombstones.is_out(key):

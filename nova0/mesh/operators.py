@@ -83,7 +83,11 @@ _read_order = msgspec.msgpack.Decoder(Order).decode
 def create(identity: Identity, name: str, path: Path) -> OperatorKey:
     """Make an operator on a controller; key and certificate go to `path` (0600). Raises JoinRefused where
     this machine cannot sign, FileExistsError where there is such a file or operator."""
-    if not 1 <= len(name) <= 64 or name[0] == "." or not all(c.isalnum() or c in "-._@" for c in name):
+    if (
+        not 1 <= len(name) <= 64
+        or name[0] == "."
+        or not all(c.isascii() and (c.isalnum() or c in "-._@") for c in name)
+    ):
         raise JoinRefused(f"operator {name!r}: letters, digits, '-', '.', '_' and '@' only, at most 64, no '.' first")
     kept = identity.state_dir / FOLDER / name
     for taken in (path, kept):

@@ -24,7 +24,7 @@ def seconds(text: str) -> float:
     from nova0.cli.failure import Failure
 
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[-1:] in units and text[:-1].isdigit() and int(text[:-1]) > 0:
+    if text[-1:] in units and text[:-1].isdecimal() and int(text[:-1]) > 0:
         return float(int(text[:-1]) * units[text[-1]])
     raise Failure(f"--expires {text}: give a number and s, m, h or d, like 1h", code=2)
 

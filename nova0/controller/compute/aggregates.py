@@ -11,10 +11,11 @@ from nova0.controller.compute import host_changes, zones
 from nova0.controller.compute.refusals import BadRequest, Conflict, NotFound
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow
+from nova0.controller.numbers import whole
 
 
 def get(aggregate_id: str | int) -> AggregateRow:
-    row = AggregateRow.get_or_none(AggregateRow.id == int(aggregate_id)) if str(aggregate_id).isdigit() else None
+    row = AggregateRow.get_or_none(AggregateRow.id == whole(str(aggregate_id)))
     if row is None:
         raise NotFound(f"Aggregate {aggregate_id} could not be found.")
     return row

@@ -6,16 +6,16 @@ import re
 
 from nova0.controller.compute.refusals import BadRequest
 
-_BOOL = re.compile(r"(?i)(true|false|1|0|yes|no|on|off|t|f|y|n)\Z")
-_INT = re.compile(r"-?\d+\Z")
+_BOOL = re.compile(r"(?i)(true|false|1|0|yes|no|on|off|t|f|y|n)")
+_INT = re.compile(r"-?[0-9]+")
 _ANY = re.compile(r".*", re.DOTALL)
 
 
 def _one_of(*words: str) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(word) for word in words) + r"\Z")
+    return re.compile("|".join(re.escape(word) for word in words))
 
 
-_KNOWN: dict[str, re.Pattern[str]] = {
+_KNOWN: dict[str, re.Pattern[str]] = {  # of the whole name, and of the whole value
     r"hide_hypervisor_id": _BOOL,
     r"hw:boot_menu": _BOOL,
     r"hw:cpu_cores": _INT,
@@ -33,9 +33,9 @@ _KNOWN: dict[str, re.Pattern[str]] = {
     r"hw:locked_memory": _BOOL,
     r"hw:maxphysaddr_(bits|mode)": _ANY,
     r"hw:mem_encryption(_model)?": _ANY,
-    r"hw:mem_page_size": re.compile(r"(large|small|any|\d+([kKMGT]i?(b|bit|B)?)?)\Z"),
-    r"hw:numa_nodes": re.compile(r"[1-9]\d*\Z"),
-    r"hw:numa_(cpus|mem)\.\d+": _ANY,
+    r"hw:mem_page_size": re.compile(r"(large|small|any|[0-9]+([kKMGT]i?(b|bit|B)?)?)"),
+    r"hw:numa_nodes": re.compile(r"[1-9][0-9]*"),
+    r"hw:numa_(cpus|mem)\.[0-9]+": _ANY,
     r"hw:pci_numa_affinity_policy": _one_of("required", "preferred", "legacy", "socket"),
     r"hw:pmu": _BOOL,
     r"hw:serial_port_count": _INT,
@@ -52,19 +52,19 @@ _KNOWN: dict[str, re.Pattern[str]] = {
     r"hw_rng:rate_(bytes|period)": _INT,
     r"hw_video:ram_max_mb": _INT,
     r"os:monitors": _INT,
-    r"os:resolution": re.compile(r"\d+x\d+\Z"),
+    r"os:resolution": re.compile(r"[0-9]+x[0-9]+"),
     r"os:secure_boot": _one_of("disabled", "required", "optional"),
     r"pci_passthrough:alias": _ANY,
     r"quota:cpu_(shares|period|quota|limit|reservation|shares_share)": _ANY,
     r"quota:(disk|vif|memory)_\w+": _ANY,
     r"accel:device_profile": _ANY,
-    r"resources\d*:[A-Z0-9_]+": _INT,
+    r"resources[0-9]*:[A-Z0-9_]+": _INT,
     r"trait\w*:[A-Z0-9_]+": _one_of("required", "forbidden"),
     r"group_policy": _one_of("isolate", "none"),
     r"vmware:\w+": _ANY,
     r"powervm:\w+": _ANY,
 }
-_RULES = [(re.compile(name + r"\Z"), value) for name, value in _KNOWN.items()]
+_RULES = [(re.compile(name, re.ASCII), value) for name, value in _KNOWN.items()]
 _NAMESPACES = {"hw", "hw_rng", "hw_video", "os", "pci_passthrough", "quota", "accel", "vmware", "powervm"}
 
 
@@ -72,8 +72,8 @@ def check(specs: dict[str, str]) -> None:
     """Raises BadRequest for an unknown name in a known namespace, or a value its name does not take."""
     for name, value in specs.items():
         for pattern, values in _RULES:
-            if pattern.match(name):
-                if not values.match(value):
+            if pattern.fullmatch(name):
+                if not values.fullmatch(value):
                     raise BadRequest(f"Validation failed; extra spec '{name}' does not take the value '{value}'.")
                 break
         else:

@@ -38,7 +38,7 @@ def read_public(public_key: str, kind: str) -> str:
         with contextlib.suppress(UnsupportedAlgorithm):  # kinds the library does not know, as security keys
             serialization.load_ssh_public_key(" ".join(parts[:2]).encode())
         return _colons(hashlib.md5(data, usedforsecurity=False).hexdigest())
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, binascii.Error, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise BadRequest(f"Keypair data is invalid: failed to generate fingerprint ({error})") from error
 
 

@@ -14,6 +14,7 @@ from nova0.controller.compute import host_changes, zones
 from nova0.controller.compute.refusals import Conflict, NotFound
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow
+from nova0.controller.numbers import whole
 from nova0.controller.services import Hosts
 
 COMPUTE = "nova-compute"
@@ -85,8 +86,9 @@ def compute_service(row: HostRow, hosts: Hosts, zone: str) -> Service:
 
 def host_of_service(service_id: str) -> HostRow:
     """By uuid, or by number below 2.53. Raises NotFound."""
-    if service_id.isdigit():
-        row = HostRow.get_or_none(HostRow.id == int(service_id) - len(OF_CONTROLLER))
+    number = whole(service_id)
+    if number is not None:
+        row = HostRow.get_or_none(HostRow.id == number - len(OF_CONTROLLER))
     else:
         row = HostRow.get_or_none(HostRow.service_uuid == service_id)
     if row is None:

@@ -10,11 +10,13 @@ import msgspec
 from nova0.controller.compute import flavors
 from nova0.controller.db.compute_tables import ClaimRow, InstanceRow, ServerGroupRow
 from nova0.controller.image import books as images
+from nova0.controller.numbers import whole
 from nova0.controller.scheduler.hints import as_list
 from nova0.controller.scheduler.host_view import PCI, Taken
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
 
+_MOST = 2**31 - 1  # of anything a flavor asks for
 _STANDARD = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "disk_gb"}
 
 
@@ -87,12 +89,13 @@ def taken_by(flavor: Flavor, image_properties: dict[str, str] | None = None) -> 
     numbers = {"vcpus": flavor.vcpus, "memory_mb": flavor.memory_mb, "disk_gb": flavor.disk_gb}
     custom: dict[str, int] = {}
     for name, value in flavor.extra_specs.items():
-        if name.startswith("resources:") and value.strip().isdigit():
+        number = whole(value.strip(), most=_MOST) if name.startswith("resources:") else None
+        if number is not None:
             resource = name.removeprefix("resources:")
             if resource in _STANDARD:
-                numbers[_STANDARD[resource]] = int(value)
-            elif int(value):
-                custom[resource] = int(value)
+                numbers[_STANDARD[resource]] = number
+            elif number:
+                custom[resource] = number
     for alias, count in pci_devices(flavor).items():
         custom[PCI + alias] = custom.get(PCI + alias, 0) + count
     return Taken(**numbers, resources=custom, flavor_id=flavor.flavor_id, image=dict(image_properties or {}))
@@ -104,7 +107,8 @@ def pci_devices(flavor: Flavor) -> dict[str, int]:
     for part in flavor.extra_specs.get("pci_passthrough:alias", "").split(","):
         alias, colon, number = part.strip().upper().rpartition(":")
         if colon:
-            found[alias] = found.get(alias, 0) + (int(number) if number.isdigit() else 1)
+            count = whole(number, most=_MOST)
+            found[alias] = found.get(alias, 0) + (1 if count is None else count)
         elif number:
             found[number] = found.get(number, 0) + 1
     return found

@@ -15,7 +15,7 @@ _COMPARE: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     ">=": operator.ge,
     ">": operator.gt,
 }
-_PART = re.compile(r"\s*(<=|>=|==|!=|<|>|=)\s*(\d+(?:\.\d+)*)\s*")
+_PART = re.compile(r"\s*(<=|>=|==|!=|<|>|=)\s*([0-9]{1,9}(?:\.[0-9]{1,9})*)\s*")
 
 
 def satisfies(version: int, wanted: str) -> bool:

@@ -43,7 +43,7 @@ def custom_resources() -> dict[str, int]:
     found = {}
     for entry in CONF.custom_resources:
         name, _, number = entry.partition(":")
-        if not name.startswith("CUSTOM_") or not number.strip().isdigit():
+        if not name.startswith("CUSTOM_") or not number.strip().isdecimal():
             raise ValueError(f"custom_resources: {entry!r} is not CUSTOM_NAME:NUMBER")
         found[name.strip()] = int(number)
     return found

@@ -1,6 +1,7 @@
 """Hint query: an expression in JSON over the host's values, `["and", [">=", "$free_ram_mb", 1024], ...]`.
 
-Operators: = < > in <= >= not or and. A query that can't be read lets no host pass.
+Operators: = < > in <= >= not or and. A query that can't be read, or is longer than a person would write one, lets no
+host pass. It is read once, whatever the number of hosts.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from nova0.controller.scheduler.filter import Filter
@@ -15,6 +17,8 @@ from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.request import Request
 
 MOST_DEEP = 20
+MOST_TERMS = 100
+MOST_LENGTH = 1024
 
 
 def _chain(compare: Callable[[Any, Any], bool]) -> Callable[[list[Any]], bool]:
@@ -41,8 +45,8 @@ class JsonFilter(Filter):
         if not query:
             return True
         try:
-            wanted = json.loads(query[0] if isinstance(query, list) and len(query) == 1 else query)
-            answer = _value(wanted, host, 0)
+            good, wanted = _read(query[0] if isinstance(query, list) and len(query) == 1 else query)
+            answer = good and _value(wanted, host)
         except (TypeError, ValueError, KeyError):
             return False
         return any(answer) if isinstance(answer, list) else bool(answer)
@@ -51,13 +55,29 @@ class JsonFilter(Filter):
         return bool(request.hints.get("query"))
 
 
-def _value(term: Any, host: HostView, deep: int) -> Any:
-    if deep > MOST_DEEP:
-        raise ValueError("nested too deep")
+@lru_cache(maxsize=64)
+def _read(query: str) -> tuple[bool, Any]:
+    """(whether it is a query within the bounds, its outermost term)."""
+    if len(query) > MOST_LENGTH:
+        return False, None
+    try:
+        read = json.loads(query)
+    except (ValueError, RecursionError):
+        return False, None
+    level, terms = [read], 0
+    for _ in range(MOST_DEEP):
+        level = [part for term in level if isinstance(term, list) for part in term]
+        terms += len(level)
+        if not level:
+            return terms <= MOST_TERMS, read
+    return False, None
+
+
+def _value(term: Any, host: HostView) -> Any:
     if isinstance(term, list):
         if not term:
             return True
-        return OPERATORS[term[0]]([_value(part, host, deep + 1) for part in term[1:]])
+        return OPERATORS[term[0]]([_value(part, host) for part in term[1:]])
     if isinstance(term, str) and term.startswith("$"):
         return host.attribute(term[1:])
     return term

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nova0.controller.numbers import whole
 from nova0.controller.scheduler.filter import Filter
 from nova0.controller.scheduler.host_view import HostView
 from nova0.controller.scheduler.request import Request
@@ -18,7 +19,7 @@ class NUMATopologyFilter(Filter):
     def key(self, request: Request) -> tuple[int, int, int]:
         """(cells, vCPUs and MiB of each)."""
         asked = request.flavor.extra_specs.get("hw:numa_nodes") or request.image_properties.get("hw_numa_nodes", "")
-        cells = int(asked) if asked.isdigit() else 0
+        cells = whole(str(asked)) or 0
         if not cells:
             return 0, 0, 0
         return cells, -(-request.flavor.vcpus // cells), -(-request.flavor.memory_mb // cells)
