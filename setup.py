@@ -30,6 +30,7 @@ setup(
         "cryptography>=42",
         "oslo.config>=9",
         "jsonschema>=4.20",
+        "google-re2>=1.1",
         "argon2-cffi>=23",
         "pycdlib>=1.14",
         "ifaddr>=0.2",
