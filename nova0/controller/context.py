@@ -23,5 +23,5 @@ class RequestContext:
         return "admin" in self.roles
 
     def can_see(self, project_id: str) -> bool:
-        """Objects of another project do not exist for anyone but an admin."""
-        return self.is_admin or project_id == self.project_id
+        """Objects of another project do not exist for anyone but an admin; who has no project owns nothing."""
+        return self.is_admin or (bool(self.project_id) and project_id == self.project_id)

@@ -204,7 +204,7 @@ def test_filters_sorting_and_pages(cloud, compute):
     assert cloud.demo.get("/v2.1/servers?limit=-1").status_code == 400
     assert cloud.demo.get("/v2.1/servers?sort_key=colour").status_code == 400
     assert cloud.demo.get("/v2.1/servers?changes-since=yesterday").status_code == 400
-    assert cloud.demo.get("/v2.1/servers?name=(a%2B)%2B%24").status_code == 400
+    assert cloud.demo.get("/v2.1/servers?name=(a%2B)%2B%24").status_code == 200
     assert names("?flavor=42&name=page-3") == ["page-3"]
     assert names("?flavor=1") == []
     assert names(f"?image={compute.image_id}&name=page-3") == ["page-3"]

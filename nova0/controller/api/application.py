@@ -19,7 +19,6 @@ from nova0.controller.identity.tokens import Tokens
 from nova0.controller.services import Services
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-URL_MOST_BYTES = 8192
 
 
 def make_app(services: Services) -> WsgiApp:

@@ -24,15 +24,16 @@ class Version(NamedTuple):
 
 MINIMUM = Version(2, 1)
 MAXIMUM = Version(2, 100)
-_FORM = re.compile(r"([1-9]\d*)\.([1-9]\d*|0)\Z")
+_FORM = re.compile(r"([1-9][0-9]{0,5})\.([1-9][0-9]{0,5}|0)")
 _HEADERS = "OpenStack-API-Version, X-OpenStack-Nova-API-Version"
 
 
 def parse(text: str) -> Version:
     """ "2.37" -> Version(2, 37); ApiError 400 for anything else."""
-    found = _FORM.match(text)
+    found = _FORM.fullmatch(text)
     if not found:
-        raise ApiError(400, f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.")
+        shown = text[:80]
+        raise ApiError(400, f"API Version String {shown} is of invalid format. Must be of format MajorNum.MinorNum.")
     return Version(int(found[1]), int(found[2]))
 
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from nova0.controller.api import validation as v
 from nova0.controller.api.errors import ApiError
 from nova0.controller.api.request import Query, Request
+from nova0.controller.numbers import whole
 
 T = TypeVar("T")
 MAX_LIMIT = 1000  # items a page; more is cut to it
-QUERY = {
-    "limit": {"type": "string", "maxLength": 20},
-    "marker": {"type": "string", "maxLength": 255},
-}  # add to a route's query
-SORTED_QUERY = QUERY | {"sort_key": {"type": "string"}, "sort_dir": {"type": "string"}}
+QUERY = {"limit": v.TEXT, "marker": v.TEXT}  # add to a route's query
+SORTED_QUERY = QUERY | {"sort_key": v.TEXT, "sort_dir": v.TEXT}
+SORT_KEYS_MOST = 32  # each sorts everything once
 
 
 def limit_of(query: Query, most: int = MAX_LIMIT) -> int:
@@ -23,9 +23,10 @@ def limit_of(query: Query, most: int = MAX_LIMIT) -> int:
     text = query.get("limit")
     if text is None or text == "":
         return most
-    if not text.isascii() or not text.isdigit():
+    limit = whole(text)
+    if limit is None:
         raise ApiError(400, f"Invalid input for field/attribute limit. Value: {text}. limit must be 0 or more.")
-    return min(int(text), most)
+    return min(limit, most)
 
 
 def after_marker(
@@ -51,6 +52,8 @@ def sort_keys(
         return [(key, ways[0]) for key, _ in default] if _ways(ways) else default
     if not keys:
         return default
+    if len(keys) > SORT_KEYS_MOST:
+        raise ApiError(400, f"sort_key: {len(keys)} keys to sort by; at most {SORT_KEYS_MOST} are taken.")
     for key in keys:
         if allowed is not None and key not in allowed:
             raise ApiError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nova0.controller.api import bodies
+from nova0.controller.api.errors import bad_request
 from nova0.controller.api.microversion import MINIMUM, Version, parse
 from nova0.controller.context import RequestContext
 from nova0.controller.db.store import Store
@@ -67,6 +68,13 @@ class Request:
         if self.identity is None:
             raise RuntimeError(f"{self.path}: a public route asked who is there")
         return self.identity
+
+    @property
+    def project_id(self) -> str:
+        """The project in which something is to be made. ApiError 400 for a token of a domain or the whole system."""
+        if not self.context.project_id:
+            raise bad_request("project_id: use a token scoped to a project.")
+        return self.context.project_id
 
     def header(self, name: str) -> str | None:
         return self.environ.get("HTTP_" + name.upper().replace("-", "_"))

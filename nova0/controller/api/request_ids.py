@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
-_GLOBAL = re.compile(r"req-[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
+_GLOBAL = re.compile(r"req-[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 def new() -> str:
@@ -14,7 +14,7 @@ def new() -> str:
 
 def global_id(sent: str | None) -> str:
     """The client's X-Openstack-Request-Id where it is well formed, else empty: a bad one is ignored."""
-    return sent if sent and _GLOBAL.match(sent) else ""
+    return sent if sent and _GLOBAL.fullmatch(sent) else ""
 
 
 def headers(service: str, request_id: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ once the file is listed in its service's `__init__.py` (`RESOURCES`). Example, `
     from nova0.controller.api.request import Request
     from nova0.controller.api.resource import route
 
-    _CREATE = v.wrapped("keypair", {"name": v.NAME, "public_key": {"type": "string"}}, ["name"])
+    _CREATE = v.wrapped("keypair", {"name": v.NAME, "public_key": v.LONG_TEXT}, ["name"])
     _CREATE_2_2 = v.wrapped("keypair", {"name": v.NAME, "type": {"enum": ["ssh", "x509"]}, ...}, ["name"])
 
     @route("POST", "/os-keypairs", needs="member", success={"2.1": 200, "2.2": 201},
@@ -19,7 +19,7 @@ once the file is listed in its service's `__init__.py` (`RESOURCES`). Example, `
         row = request.store.write(lambda: books.add(request.context, wanted))   # one transaction
         return {"keypair": view(row)}                          # JSON with the success code; None: no body
 
-    @route("GET", "/os-keypairs/<name>", needs="reader", query={"user_id": {"type": "string"}}, query_strict="2.102")
+    @route("GET", "/os-keypairs/<name>", needs="reader", query={"user_id": v.TEXT}, query_strict="2.102")
     def show(request: Request, name: str) -> dict: ...         # raise errors.not_found("Keypair", name)
 
     @route("POST", "/servers/<server_id>/action", action="os-stop", needs="member", success=202, body={"type": "null"})
@@ -40,6 +40,7 @@ from types import ModuleType
 from typing import Any
 
 from nova0.controller.api.microversion import Version, parse
+from nova0.controller.api.validation import MOST_REPEATED
 
 ByVersion = dict[Version, Any]
 ROLES = ("public", "any", "reader", "member", "manager", "admin", "service")
@@ -141,7 +142,9 @@ def _query_schemas(given: dict[str, Any]) -> ByVersion:
     return {
         version: {
             "type": "object",
-            "properties": {name: {"type": "array", "items": schema} for name, schema in one.items()},
+            "properties": {
+                name: {"type": "array", "maxItems": MOST_REPEATED, "items": schema} for name, schema in one.items()
+            },
             "additionalProperties": False,
         }
         for version, one in _by_version(given).items()

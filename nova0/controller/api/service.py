@@ -24,7 +24,8 @@ from nova0.controller.identity.tokens import Tokens
 from nova0.controller.services import Services
 
 LOG = logging.getLogger(__name__)
-QUERY_MOST_FIELDS = 500
+TARGET_MOST_BYTES = 8192  # path and query
+QUERY_MOST_FIELDS = 256
 
 
 class Service:
@@ -68,6 +69,10 @@ class Service:
             mine = {name.lower() for name, _ in told}
             return start_response(status, [h for h in headers if h[0].lower() not in mine] + told, exc_info)
 
+        if len(environ["PATH_INFO"]) + len(environ.get("QUERY_STRING", "")) > TARGET_MOST_BYTES:
+            error = ApiError(414, f"The path and the query may have {TARGET_MOST_BYTES} bytes together.")
+            environ["nova0.unread"] = True
+            return _plain(self._error(error), environ, start)
         if self.versioned:
             try:
                 environ["nova0.version"] = microversion.asked(environ)

@@ -15,10 +15,17 @@ def iso_micro_z(seconds: float) -> str:
     return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+LAST = 253402300799.0  # the end of the year 9999, UTC: after it no time can be written
+
+
 def seconds_of(text: str) -> float:
-    """ISO 8601 to seconds since the epoch, UTC where no zone is named; ValueError when it is none."""
+    """ISO 8601 to seconds since the epoch, UTC where no zone is named; ValueError when it is none, or before 1970 or
+    after 9999 in UTC (a zone can shift a time out of what can be written again)."""
     read = datetime.datetime.fromisoformat(text)
-    return (read if read.tzinfo else read.replace(tzinfo=datetime.UTC)).timestamp()
+    found = (read if read.tzinfo else read.replace(tzinfo=datetime.UTC)).timestamp()
+    if not 0 <= found <= LAST:
+        raise ValueError("the time must be from 1970 to 9999")
+    return found
 
 
 def _utc(seconds: float) -> datetime.datetime:

@@ -1,37 +1,58 @@
 """JSON Schema checks with messages that name the field. Schemas are plain dicts beside their routes.
 
-`check` compiles a schema once. On the legacy path unknown fields are dropped instead of refused.
+`check` compiles a schema once and tells of the first error only, bounds before all else (see keywords.py). On the
+legacy path unknown fields are dropped instead of refused.
 """
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
-from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError
 
+from nova0.controller.api import keywords
 from nova0.controller.api.errors import ApiError
+from nova0.controller.api.times import seconds_of
 
 FORMATS = jsonschema.FormatChecker(formats=())
 
 # Values that come as text or as themselves, as the field's schemas allow.
 BOOLEAN = {"enum": [True, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes",
                     False, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"]}  # fmt: skip
-INTEGER_TEXT = {"type": "string", "pattern": r"^-?[0-9]+$", "maxLength": 20}
-NON_NEGATIVE_TEXT = {"type": "string", "pattern": r"^[0-9]+$", "maxLength": 20}
-UUID = {"type": "string", "format": "uuid"}
-NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+UUID = {"type": "string", "format": "uuid", "maxLength": 36}
+IP = {"type": "string", "format": "ip", "maxLength": 45}
+CIDR = {"type": "string", "format": "cidr", "maxLength": 64}
+MAC = {"type": "string", "format": "mac", "maxLength": 17}
+TIME = {"type": "string", "format": "date-time", "maxLength": 64}
+PRINTABLE = r"[^\x00-\x1f\x7f]*"  # no control characters; a newline is one
+VISIBLE = r"[^\x00-\x1f\x7f]*[^\s\pZ\x{85}\x00-\x1f\x7f][^\x00-\x1f\x7f]*"  # and something that is no blank
+NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": PRINTABLE}
+TEXT = {"type": "string", "maxLength": 255}
+LONG_TEXT = {"type": "string", "maxLength": 4096}
+KEY = {"type": "string", "minLength": 1, "maxLength": 255}  # of an object with names of the user's
+MOST_PROPERTIES = 128
+MOST_REPEATED = 256  # values of one name in a query; the target's length bounds it, too
 
 
 def obj(properties: dict[str, Any], required: list[str] | None = None, *, extra: bool = False) -> dict[str, Any]:
     """A schema for an object with these fields and, unless `extra`, no others."""
-    return {"type": "object", "properties": properties, "required": required or [], "additionalProperties": extra}
+    more = {"maxProperties": MOST_PROPERTIES, "propertyNames": KEY} if extra else {}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required or [],
+        "additionalProperties": extra,
+        **more,
+    }
+
+
+def mapping(values: dict[str, Any], keys: dict[str, Any] = KEY, most: int = MOST_PROPERTIES) -> dict[str, Any]:
+    """A schema for an object whose names are the user's: at most `most`, each as `keys`, each value as `values`."""
+    return {"type": "object", "maxProperties": most, "propertyNames": keys, "additionalProperties": values}
 
 
 def wrapped(key: str, properties: dict[str, Any], required: list[str] | None = None, **more: Any) -> dict[str, Any]:
@@ -54,18 +75,19 @@ def _uuid(value: object) -> bool:
 @FORMATS.checks("date-time", ValueError)
 def _date_time(value: object) -> bool:
     if isinstance(value, str):
-        datetime.datetime.fromisoformat(value)
+        seconds_of(value)
     return True
 
 
 @FORMATS.checks("ip", ValueError)
 def _ip(value: object) -> bool:
-    return not isinstance(value, str) or bool(ipaddress.ip_address(value))
+    """Without a zone (fe80::1%x): what stands behind the percent sign may be anything."""
+    return not isinstance(value, str) or ("%" not in value and bool(ipaddress.ip_address(value)))
 
 
 @FORMATS.checks("cidr", ValueError)
 def _cidr(value: object) -> bool:
-    return not isinstance(value, str) or bool(ipaddress.ip_network(value, strict=False))
+    return not isinstance(value, str) or ("%" not in value and bool(ipaddress.ip_network(value, strict=False)))
 
 
 @FORMATS.checks("mac", ValueError)
@@ -73,38 +95,32 @@ def _mac(value: object) -> bool:
     return not isinstance(value, str) or bool(re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value))
 
 
-@FORMATS.checks("regex", re.error)
-def _regex(value: object) -> bool:
-    return not isinstance(value, str) or bool(re.compile(value))
-
-
-def _drop_unknown(validator: Any, allowed: Any, instance: Any, schema: dict[str, Any]) -> Iterator[Any]:
-    """additionalProperties of the legacy API: what is not known is dropped, not refused."""
-    if allowed is False and isinstance(instance, dict):
-        patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
-        for key in [key for key in instance if key not in schema.get("properties", {})]:
-            if not any(pattern.search(key) for pattern in patterns):
-                del instance[key]
-    return iter(())
-
-
-_Legacy = validators.extend(Draft202012Validator, {"additionalProperties": _drop_unknown})
 _compiled: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
 
 def _validator(schema: dict[str, Any], legacy: bool) -> Any:
     key = (id(schema), legacy)
     if key not in _compiled:
-        made = (_Legacy if legacy else Draft202012Validator)(schema, format_checker=FORMATS)
+        made = keywords.Validator(schema, FORMATS, legacy=legacy)
         _compiled[key] = (made, schema)  # the schema is kept so that its id stays its own
     return _compiled[key][0]
 
 
 def check(schema: dict[str, Any], value: Any, *, legacy: bool = False) -> None:
     """ApiError 400 naming the field where `value` is not as `schema` says; `schema` lives as long as the process."""
-    found = best_match(_validator(schema, legacy).iter_errors(value))
+    found = _validator(schema, legacy).first_error(value)
     if found is not None:
-        raise ApiError(400, message(found), kind="HTTPBadRequest")
+        raise ApiError(400, message(_closest(found)), kind="HTTPBadRequest")
+
+
+def _closest(error: ValidationError) -> ValidationError:
+    """Of alternatives that all failed, the one that was meant: the only one that fits the value's kind."""
+    while error.context:
+        meant = [one for one in error.context if one.path or one.validator not in ("type", "enum", "const")]
+        if len(meant) != 1:
+            break
+        error = meant[0]
+    return error
 
 
 def message(error: Any) -> str:
@@ -117,8 +133,9 @@ def message(error: Any) -> str:
         return f"Invalid input. {_shortened(error.message)}"
     what = error.message
     if error.validator == "format":
-        what = f"{_shortened(repr(error.instance))} is not a {error.validator_value!r}"
-    return f"Invalid input for field/attribute {where}. Value: {_shortened(str(error.instance))}. {_shortened(what)}"
+        what = f"{keywords.shown(error.instance)} is not a {error.validator_value!r}"
+    value = error.instance if isinstance(error.instance, str) else keywords.shown(error.instance)
+    return f"Invalid input for field/attribute {where}. Value: {_shortened(value)}. {_shortened(what)}"
 
 
 def _shortened(text: str, most: int = 400) -> str:

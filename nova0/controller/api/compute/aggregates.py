@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nova0.controller.api import validation as v
+from nova0.controller.api.compute.schemas.server import KEY
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -13,20 +14,11 @@ from nova0.controller.compute.refusals import BadRequest, NotBuilt
 from nova0.controller.db.compute_tables import AggregateRow
 
 PATH = "/os-aggregates/<aggregate_id>"
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f]*$"}
-_ZONE = {"type": ["string", "null"], "maxLength": 255}
+_NAME = {**v.NAME, "pattern": v.VISIBLE}
+_ZONE = {"type": ["string", "null"], "maxLength": 255, "pattern": v.PRINTABLE}
 _FIELDS: dict[str, Any] = {"name": _NAME, "availability_zone": _ZONE}
 _HOST = v.obj({"host": v.NAME}, ["host"])
-_METADATA = v.obj(
-    {
-        "metadata": {
-            "type": "object",
-            "patternProperties": {r"^[a-zA-Z0-9-_:. ]{1,255}$": {"type": ["string", "null"], "maxLength": 255}},
-            "additionalProperties": False,
-        }
-    },
-    ["metadata"],
-)
+_METADATA = v.obj({"metadata": v.mapping({**v.TEXT, "type": ["string", "null"]}, KEY)}, ["metadata"])
 
 
 @route("GET", "/os-aggregates", needs="admin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nova0.controller.api import validation as v
+from nova0.controller.api.compute.schemas.server import KEY
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.compute import extra_specs, flavors
@@ -13,10 +14,10 @@ from nova0.controller.db.compute_tables import FlavorRow
 from nova0.controller.db.identity_tables import ProjectRow
 
 SPECS = "/flavors/<flavor_id>/os-extra_specs"
-_VALUE = {"type": ["string", "number"], "maxLength": 255}
-_SPECS = {"type": "object", "patternProperties": {r"^[a-zA-Z0-9-_:. ]{1,255}$": _VALUE}, "additionalProperties": False}
+_VALUE = {"type": ["string", "number"], "maxLength": 255, "minimum": -(2**53), "maximum": 2**53}
+_SPECS = v.mapping(_VALUE, KEY)
 _ONE = {**_SPECS, "minProperties": 1, "maxProperties": 1}
-_ACCESS = v.obj({"tenant": {"type": "string", "minLength": 1, "maxLength": 255}}, ["tenant"])
+_ACCESS = v.obj({"tenant": v.NAME}, ["tenant"])
 
 
 @route("GET", SPECS, needs="reader")

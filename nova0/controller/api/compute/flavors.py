@@ -12,9 +12,9 @@ from nova0.controller.api.resource import route
 from nova0.controller.compute import flavors
 from nova0.controller.compute.refusals import BadRequest
 from nova0.controller.db.compute_tables import FlavorRow
+from nova0.controller.numbers import signed
 
-_TEXT = {"type": "string"}
-_QUERY = paging.SORTED_QUERY | {"minRam": _TEXT, "minDisk": _TEXT, "is_public": _TEXT}
+_QUERY = paging.SORTED_QUERY | {"minRam": v.TEXT, "minDisk": v.TEXT, "is_public": v.TEXT}
 _SORT = {
     "created_at": "created_at", "description": "description", "disabled": "disabled", "ephemeral_gb": "ephemeral_gb",
     "flavorid": "flavor_id", "id": "id", "is_public": "is_public", "memory_mb": "memory_mb", "name": "name",
@@ -25,16 +25,17 @@ _MOST = 0x7FFFFFFF
 
 
 def _number(least: int) -> dict[str, Any]:
-    return {"type": ["integer", "string"], "pattern": r"^[0-9]+$", "minimum": least, "maximum": _MOST, "maxLength": 10}
+    return {"type": ["integer", "string"], "pattern": r"[0-9]+", "minimum": least, "maximum": _MOST, "maxLength": 10}
 
 
-_FACTOR = {"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?$", "exclusiveMinimum": 0, "maxLength": 20}
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f]*$"}
+_FACTOR = {"type": ["number", "string"], "pattern": r"[0-9]+(\.[0-9]+)?", "exclusiveMinimum": 0, "maximum": 1e9,
+           "maxLength": 20}  # fmt: skip
+_NAME = {**v.NAME, "pattern": v.VISIBLE}
+_ID = {"type": "string", "maxLength": 255, "pattern": r"([a-zA-Z0-9._-]([a-zA-Z0-9. _-]*[a-zA-Z0-9._-])?)?"}
 _DESCRIPTION = {"type": ["string", "null"], "maxLength": 65535}
 _FIELDS: dict[str, Any] = {
     "name": _NAME,
-    "id": {"anyOf": [{"type": "null"}, {"type": "integer"},
-                     {"type": "string", "maxLength": 255, "pattern": r"^(?! )[a-zA-Z0-9. _-]*(?<! )$"}]},
+    "id": {"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 0, "maximum": _MOST}, _ID]},
     "ram": _number(1),
     "vcpus": _number(1),
     "disk": _number(0),
@@ -135,10 +136,10 @@ def _is_public(text: str | None, admin: bool) -> bool | None:
 def _least(text: str | None, name: str) -> int:
     if not text:
         return 0
-    try:
-        return int(text)
-    except ValueError:
-        raise BadRequest(f"Invalid {name} filter [{text}]") from None
+    number = signed(text)
+    if number is None:
+        raise BadRequest(f"Invalid {name} filter [{text}]")
+    return number
 
 
 def _int(wanted: dict[str, Any], name: str, least: int = 0) -> int:

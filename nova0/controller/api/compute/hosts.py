@@ -11,7 +11,7 @@ from nova0.controller.compute import service_book
 from nova0.controller.compute.refusals import NotBuilt, NotFound
 from nova0.controller.db.compute_tables import ClaimRow, HostRow, InstanceRow
 
-_QUERY = {"service": {"type": "string"}, "zone": {"type": "string"}}
+_QUERY = {"service": v.TEXT, "zone": v.TEXT}
 _WORD = {"type": "string", "enum": ["enable", "disable", "Enable", "Disable", "ENABLE", "DISABLE"]}
 _SWITCH = {**v.obj({"status": _WORD, "maintenance_mode": _WORD}), "minProperties": 1}
 _NAMES = {"nova-compute": "compute", "nova-conductor": "conductor", "nova-scheduler": "scheduler"}

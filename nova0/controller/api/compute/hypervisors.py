@@ -14,10 +14,11 @@ from nova0.controller.api.resource import route
 from nova0.controller.compute.refusals import BadRequest, NotFound
 from nova0.controller.compute.service_book import OF_CONTROLLER
 from nova0.controller.db.compute_tables import HostRow, InstanceRow
+from nova0.controller.numbers import whole
 
-_PATTERN = {"hypervisor_hostname_pattern": {"type": "string"}, "with_servers": {"type": "string"}}
+_PATTERN = {"hypervisor_hostname_pattern": v.TEXT, "with_servers": v.TEXT}
 _QUERY = {"2.1": {}, "2.33": paging.QUERY, "2.53": paging.QUERY | _PATTERN}
-_ONE_QUERY = {"2.1": {}, "2.53": {"with_servers": {"type": "string"}}}
+_ONE_QUERY = {"2.1": {}, "2.53": {"with_servers": v.TEXT}}
 
 
 @route("GET", "/os-hypervisors", needs="admin", query=_QUERY, query_strict="2.75")
@@ -92,9 +93,8 @@ def _list(request: Request, view: Any) -> dict[str, Any]:
 def _row(request: Request, hypervisor_id: str) -> HostRow:
     if request.at_least("2.53") and not re.fullmatch(r"[0-9a-fA-F-]{36}", hypervisor_id):
         raise BadRequest(f"Invalid uuid {hypervisor_id}")
-    number = HostRow.id == int(hypervisor_id) if hypervisor_id.isdigit() else None
-    where = HostRow.uuid == hypervisor_id if request.at_least("2.53") else number
-    row = request.store.read(lambda: HostRow.get_or_none(where)) if where is not None else None
+    where = HostRow.uuid == hypervisor_id if request.at_least("2.53") else HostRow.id == whole(hypervisor_id)
+    row = request.store.read(lambda: HostRow.get_or_none(where))
     if row is None:
         raise NotFound(f"Hypervisor with ID '{hypervisor_id}' could not be found.")
     return row

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nova0.controller.api import paging
+from nova0.controller.api import validation as v
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.compute.views.links import pair
 from nova0.controller.api.request import Request
@@ -12,10 +14,10 @@ from nova0.controller.api.resource import route
 from nova0.controller.compute import boot_image
 from nova0.controller.compute.refusals import BadRequest, NotBuilt, NotFound
 from nova0.controller.db.image_tables import ImageRow
+from nova0.controller.numbers import whole
 
-_TEXT = {"type": "string"}
 _FILTERS = ("name", "status", "server", "type", "changes-since", "minRam", "minDisk")
-_QUERY: dict[str, Any] = paging.SORTED_QUERY | {name: _TEXT for name in _FILTERS}
+_QUERY: dict[str, Any] = paging.SORTED_QUERY | {name: v.TEXT for name in _FILTERS}
 _STATUS = {"active": ("ACTIVE", 100), "queued": ("SAVING", 0), "saving": ("SAVING", 50), "importing": ("SAVING", 50),
            "uploading": ("SAVING", 50), "deleted": ("DELETED", 0), "killed": ("ERROR", 0)}  # fmt: skip
 
@@ -68,9 +70,8 @@ def _image(request: Request, image_id: str) -> ImageRow:
 def _list(request: Request, view: Any) -> dict[str, Any]:
     query = request.query
     rows = request.store.read(lambda: boot_image.visible(request.context))
-    for name, keep in _tests(request).items():
-        if query.get(name):
-            rows = [row for row in rows if keep(row, str(query.get(name)))]
+    for test in _tests(request):
+        rows = [row for row in rows if test(row)]
     keys = paging.sort_keys(query, [("created_at", "desc"), ("id", "desc")], ["created_at", "id", "name", "status"])
     rows = paging.ordered(rows, keys, getattr)
     limit = paging.limit_of(query)
@@ -81,22 +82,34 @@ def _list(request: Request, view: Any) -> dict[str, Any]:
     )
 
 
-def _tests(request: Request) -> dict[str, Any]:
-    return {
-        "name": lambda row, text: row.name == text,
-        "status": lambda row, text: _status(row)[0] == text.upper(),
-        "server": lambda row, text: row.properties.get("instance_uuid") == text.rsplit("/", 1)[-1],
-        "type": lambda row, text: row.properties.get("image_type", "base") == text,
-        "minRam": lambda row, text: row.min_ram >= _number("minRam", text),
-        "minDisk": lambda row, text: row.min_disk >= _number("minDisk", text),
-        "changes-since": lambda row, text: row.updated_at >= _time(text),
-    }
+def _tests(request: Request) -> list[Callable[[ImageRow], bool]]:
+    """One for each filter, read once. Raises BadRequest."""
+    found = []
+    for name in _FILTERS:
+        text = request.query.get(name)
+        if text:
+            found.append(_test(name, text))
+    return found
 
 
-def _number(name: str, text: str) -> int:
-    if not text.isdigit():
+def _test(name: str, text: str) -> Callable[[ImageRow], bool]:
+    if name == "name":
+        return lambda row: row.name == text
+    if name == "status":
+        return lambda row: _status(row)[0] == text.upper()
+    if name == "server":
+        server = text.rsplit("/", 1)[-1]
+        return lambda row: row.properties.get("instance_uuid") == server
+    if name == "type":
+        return lambda row: row.properties.get("image_type", "base") == text
+    if name == "changes-since":
+        moment = _time(text)
+        return lambda row: row.updated_at >= moment
+    number = whole(text)
+    if number is None:
         raise BadRequest(f"Invalid {name} filter [{text}]")
-    return int(text)
+    column = {"minRam": "min_ram", "minDisk": "min_disk"}[name]
+    return lambda row: getattr(row, column) >= number
 
 
 def _time(text: str) -> float:

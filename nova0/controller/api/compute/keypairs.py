@@ -15,19 +15,19 @@ from nova0.controller.db.compute_tables import KeypairRow
 from nova0.controller.quota import check
 from nova0.native import offload
 
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^(?=.*\S)[a-zA-Z0-9 _-]+$"}
-_NAME_2_92 = {**_NAME, "pattern": r"^(?=.*\S)[a-zA-Z0-9 @._-]+$"}
+_NAME = {**v.NAME, "pattern": r"[a-zA-Z0-9 _-]*[a-zA-Z0-9_-][a-zA-Z0-9 _-]*"}
+_NAME_2_92 = {**_NAME, "pattern": r"[a-zA-Z0-9 @._-]*[a-zA-Z0-9@._-][a-zA-Z0-9 @._-]*"}
 _KEY = {"type": "string", "maxLength": 16384}
 _FIELDS: dict[str, Any] = {"name": _NAME, "public_key": _KEY}
 _TYPED = _FIELDS | {"type": {"type": "string", "enum": ["ssh", "x509"]}}
-_OWNED = _TYPED | {"user_id": {"type": "string", "minLength": 1, "maxLength": 255}}
+_OWNED = _TYPED | {"user_id": v.NAME}
 _CREATE = {
     "2.1": v.wrapped("keypair", _FIELDS, ["name"]),
     "2.2": v.wrapped("keypair", _TYPED, ["name"]),
     "2.10": v.wrapped("keypair", _OWNED, ["name"]),
     "2.92": v.wrapped("keypair", _OWNED | {"name": _NAME_2_92}, ["name", "public_key"]),
 }
-_USER = {"user_id": {"type": "string"}}
+_USER = {"user_id": v.TEXT}
 _QUERY = {"2.1": {}, "2.10": _USER, "2.35": _USER | paging.QUERY}
 _QUERY_ONE = {"2.1": {}, "2.10": _USER}
 

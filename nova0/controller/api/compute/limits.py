@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from nova0.controller.api import validation as v
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.quota import limits
 from nova0.controller.quota.limits import Used
 
-_QUERY = {"reserved": {"type": "string"}, "tenant_id": {"type": "string"}}
+_QUERY = {"reserved": v.TEXT, "tenant_id": v.TEXT}
 
 
 @route("GET", "/limits", needs="any", query=_QUERY, query_strict="2.75")

@@ -16,12 +16,12 @@ _NETWORK = (*limits.NETWORK_RESOURCES, "networks")
 _GROUPS = ("server_groups", "server_group_members")
 _LIMIT = {
     "type": ["integer", "string"],
-    "pattern": r"^-?[0-9]+$",
+    "pattern": r"-?[0-9]+",
     "minimum": -1,
     "maximum": 0x7FFFFFFF,
     "maxLength": 11,
 }
-_QUERY = {"user_id": {"type": "string"}}
+_QUERY = {"user_id": v.TEXT}
 
 
 def _body(key: str, networked: bool, files: bool) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _body(key: str, networked: bool, files: bool) -> dict[str, Any]:
     if networked:
         fields |= {name: _LIMIT for name in _NETWORK}
     if key == "quota_set":
-        fields |= {"force": v.BOOLEAN, "tenant_id": {"type": "string"}}
+        fields |= {"force": v.BOOLEAN, "tenant_id": v.TEXT}
     return v.wrapped(key, fields)
 
 

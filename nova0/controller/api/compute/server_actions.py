@@ -16,12 +16,19 @@ from nova0.controller.compute.moves import Move
 from nova0.objects.states import VmState
 
 PATH = "/servers/<server_id>/action"
-_ANYTHING: dict[str, Any] = {}  # the field takes whatever stands there
+_ANYTHING: dict[str, Any] = {}  # the field takes whatever stands there, and so it is not looked at
 _NULL = {"type": "null"}
 _LOCK_REASON = {
     "anyOf": [_NULL, v.obj({"locked_reason": {"type": "string", "minLength": 1, "maxLength": 255}})],
 }
-_GROUP = v.obj({"name": {"type": "string", "minLength": 1, "maxLength": 255}}, ["name"])
+_LINES = {
+    "type": ["integer", "string", "null"],
+    "minimum": -1,
+    "maximum": 999_999_999,
+    "pattern": r"-1|[0-9]+",
+    "maxLength": 9,
+}
+_GROUP = v.obj({"name": v.NAME}, ["name"])
 
 
 def _simple(name: str, move: Move, body: dict[str, Any]) -> Callable[[Request, str], None]:
@@ -75,7 +82,7 @@ def reset_state(request: Request, server_id: str) -> None:
 
 @route(
     "POST", PATH, action="os-getConsoleOutput", needs="member",
-    body=v.obj({"length": {"type": ["integer", "string", "null"], "minimum": -1, "pattern": r"^(-1|[0-9]+)$"}}),
+    body=v.obj({"length": _LINES}),
 )  # fmt: skip
 def console_output(request: Request, server_id: str) -> dict[str, Any]:
     length = request.body.get("length")

@@ -26,6 +26,7 @@ declare([cfg.BoolOpt("enable_instance_password", default=True, help="Tell adminP
 def create_servers(request: Request) -> Answer:
     """One server, or min_count to max_count equal ones."""
     wanted = _wanted(request)
+    request.project_id  # noqa: B018 - raises without one
     rows = request.store.write(lambda: create.boot(request.context, wanted))
     first = rows[0]
     if v.truth(request.body["server"].get("return_reservation_id", False)):

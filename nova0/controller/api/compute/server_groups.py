@@ -12,8 +12,9 @@ from nova0.controller.compute import server_groups
 from nova0.controller.compute.refusals import BadRequest
 from nova0.controller.compute.server_groups import POLICIES, SOFT_POLICIES
 from nova0.controller.db.compute_tables import ServerGroupRow
+from nova0.controller.numbers import whole
 
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f]*$"}
+_NAME = {**v.NAME, "pattern": v.VISIBLE}
 _ALL = [*POLICIES, *SOFT_POLICIES]
 
 
@@ -22,26 +23,28 @@ def _policies(allowed: list[str]) -> dict[str, Any]:
     return v.wrapped("server_group", {"name": _NAME, "policies": several}, ["name", "policies"])
 
 
-_RULES = v.obj({"max_server_per_host": {"type": ["integer", "string"], "pattern": r"^[0-9]+$", "minimum": 1}})
+_PER_HOST = {"type": ["integer", "string"], "pattern": r"0*[1-9][0-9]*", "maxLength": 9, "minimum": 1,
+             "maximum": 999_999_999}  # fmt: skip
+_RULES = v.obj({"max_server_per_host": _PER_HOST})
 _CREATE = {
     "2.1": _policies(list(POLICIES)),
     "2.15": _policies(_ALL),
     "2.64": v.wrapped("server_group", {"name": _NAME, "policy": {"enum": _ALL}, "rules": _RULES}, ["name", "policy"]),
 }
-_TEXT = {"type": "string"}
-_QUERY = {"all_projects": _TEXT, "limit": _TEXT, "offset": _TEXT}
+_QUERY = {"all_projects": v.TEXT, "limit": v.TEXT, "offset": v.TEXT}
 
 
 @route("GET", "/os-server-groups", needs="reader", query=_QUERY, query_strict="2.75")
 def listed(request: Request) -> dict[str, Any]:
-    offset = request.query.get("offset") or "0"
-    if not offset.isdigit():
-        raise BadRequest(f"Invalid input for field/attribute offset. Value: {offset}. It must be 0 or more.")
+    text = request.query.get("offset") or "0"
+    offset = whole(text)
+    if offset is None:
+        raise BadRequest(f"Invalid input for field/attribute offset. Value: {text}. It must be 0 or more.")
     everyone = request.query.get("all_projects") is not None
 
     def closure() -> list[dict[str, Any]]:
         limit = paging.limit_of(request.query)
-        rows = server_groups.listed(request.context, all_projects=everyone, offset=int(offset), limit=limit)
+        rows = server_groups.listed(request.context, all_projects=everyone, offset=offset, limit=limit)
         return [_view(request, row) for row in rows]
 
     return {"server_groups": request.store.read(closure)}
@@ -50,6 +53,7 @@ def listed(request: Request) -> dict[str, Any]:
 @route("POST", "/os-server-groups", needs="member", body=_CREATE)
 def create(request: Request) -> dict[str, Any]:
     body = request.body["server_group"]
+    request.project_id  # noqa: B018 - raises without one
     policy = body["policy"] if request.at_least("2.64") else body["policies"][0]
     rules = {name: int(value) for name, value in (body.get("rules") or {}).items()}
     if rules and policy != "anti-affinity":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nova0.controller.api import paging
+from nova0.controller.api import validation as v
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.compute.views.server import host_id
 from nova0.controller.api.request import Request
@@ -14,9 +15,8 @@ from nova0.controller.compute.refusals import BadRequest, NotFound
 from nova0.controller.db.compute_tables import ActionEventRow, ActionRow
 
 PATH = "/servers/<server_id>/os-instance-actions"
-_TEXT = {"type": "string"}
-_QUERY = {"2.1": {}, "2.58": {**paging.QUERY, "changes-since": _TEXT},
-          "2.66": {**paging.QUERY, "changes-since": _TEXT, "changes-before": _TEXT}}  # fmt: skip
+_QUERY = {"2.1": {}, "2.58": {**paging.QUERY, "changes-since": v.TEXT},
+          "2.66": {**paging.QUERY, "changes-since": v.TEXT, "changes-before": v.TEXT}}  # fmt: skip
 
 
 @route("GET", PATH, needs="reader", query=_QUERY, query_strict="2.58")

@@ -13,6 +13,7 @@ from nova0.controller.api.request import Request
 from nova0.controller.compute.refusals import BadRequest, Forbidden
 from nova0.controller.compute.server_filters import ADMIN_SORT_COLUMNS, SORT_COLUMNS, Asked
 from nova0.controller.db.compute_tables import InstanceRow as I
+from nova0.controller.numbers import signed
 from nova0.objects.states import AT_ITS_HOST, TaskState, VmState
 
 _STATES: dict[str, tuple[Any, Any]] = {  # status -> (vm_state, task_states or None)
@@ -86,6 +87,8 @@ def read(request: Request) -> Asked | None:
     may = None if admin else _allowed(request)
     given = {name: query.get(name) or "" for name in query if may is None or name in may}
     asked.in_project = _project(request)
+    if asked.in_project == "":
+        return None  # a token of a domain or the system: no project, no servers
     conditions, asked.where = asked.where, asked.where
     deleted = _deleted(request, given)
     if not _status(request, conditions, deleted):
@@ -135,7 +138,7 @@ def _sort(request: Request) -> list[tuple[str, str]]:
         if key in ADMIN_SORT_COLUMNS and not request.context.is_admin:
             raise Forbidden(f"Only administrators can sort servers by {key}")
         known.append((key, way))
-    return known
+    return list(dict.fromkeys(known))
 
 
 def _project(request: Request) -> str | None:
@@ -170,9 +173,10 @@ def _status(request: Request, conditions: list[Any], deleted: bool | None) -> bo
                 I.created_at <= moment
             )
             conditions.append(changed if name == "changes-since" else before)
-    several = [status.upper() for status in query.all("status") if status]
+    several = list(dict.fromkeys(status.upper() for status in query.all("status") if status))
     if several:
         unknown = [status for status in several if status not in _STATES]
+        several = [status for status in several if status in _STATES]  # a condition each: as many as there are
         if unknown and request.at_least("2.38"):
             raise BadRequest(f"Invalid status value: {', '.join(unknown)}")
         either = None
@@ -229,10 +233,10 @@ def _boolean(name: str, text: str) -> bool:
 
 
 def _number(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise BadRequest(f"Invalid filter {name}: {text} is no number.") from None
+    number = signed(text)
+    if number is None:
+        raise BadRequest(f"Invalid filter {name}: {text} is no number.")
+    return number
 
 
 def _time(name: str, text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from nova0.controller.api import validation as v
 from nova0.controller.api.compute.schemas.server import TAG, TAGS
@@ -49,7 +50,7 @@ def add(request: Request, server_id: str, tag: str) -> Answer:
         return had | {tag}
 
     _change(request, server_id, with_it)
-    href = f"{request.prefix}/servers/{server_id}/tags/{tag}"
+    href = f"{request.prefix}/servers/{server_id}/tags/{quote(tag)}"
     return Answer(status=201 if new[-1] else 204, headers={"Location": href})
 
 

@@ -14,10 +14,11 @@ from nova0.controller.compute import zones
 from nova0.controller.compute.refusals import BadRequest
 from nova0.controller.compute.service_book import Service
 from nova0.controller.db.compute_tables import HostRow
+from nova0.controller.numbers import whole
 
-_QUERY = {"host": {"type": "string"}, "binary": {"type": "string"}}
-_REASON = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]*$"}
-_NAMED = {"host": v.NAME, "binary": {"type": "string", "minLength": 1, "maxLength": 255}}
+_QUERY = {"host": v.TEXT, "binary": v.TEXT}
+_REASON = v.NAME
+_NAMED = {"host": v.NAME, "binary": v.NAME}
 
 
 @route("GET", "/os-services", needs="admin", query=_QUERY, query_strict="2.75")
@@ -77,7 +78,7 @@ def update(request: Request, service_id: str) -> dict[str, Any]:
 def delete(request: Request, service_id: str) -> None:
     if request.at_least("2.53"):
         _check_uuid(service_id)
-    elif not service_id.isdigit():
+    elif whole(service_id) is None:
         raise BadRequest(f"Invalid input for service id: {service_id} is no integer.")
     request.store.write(lambda: book.remove(book.host_of_service(service_id), request.services.hosts))
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from nova0.controller.api import paging
+from nova0.controller.api import validation as v
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -14,9 +15,8 @@ from nova0.controller.compute.refusals import BadRequest, Forbidden
 from nova0.controller.compute.usage import Span
 from nova0.objects import states
 
-_TEXT = {"type": "string"}
-_SPAN = {"start": _TEXT, "end": _TEXT}
-_LIST = {"2.1": _SPAN | {"detailed": _TEXT}, "2.40": _SPAN | {"detailed": _TEXT} | paging.QUERY}
+_SPAN = {"start": v.TEXT, "end": v.TEXT}
+_LIST = {"2.1": _SPAN | {"detailed": v.TEXT}, "2.40": _SPAN | {"detailed": v.TEXT} | paging.QUERY}
 _ONE = {"2.1": _SPAN, "2.40": _SPAN | paging.QUERY}
 
 

@@ -11,7 +11,7 @@ import peewee
 
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
-from nova0.controller.api.identity.listing import collection, filters, matching
+from nova0.controller.api.identity.listing import DESCRIPTION, collection, filters, matching
 from nova0.controller.api.identity.users import only_self
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -19,18 +19,18 @@ from nova0.controller.api.times import iso_micro_z, seconds_of
 from nova0.controller.db.identity_tables import ApplicationCredentialRow, RoleRow
 from nova0.controller.identity import passwords
 
-_ROLE = v.obj({"id": {"type": "string"}, "name": {"type": "string"}}, extra=True)
+_ROLE = v.obj({"id": v.TEXT, "name": v.TEXT}, extra=True)
 _CREATE = v.wrapped(
     "application_credential",
     {
         "name": v.NAME,
-        "description": {"type": ["string", "null"]},
+        "description": DESCRIPTION,
         "secret": {"type": ["string", "null"], "minLength": 1, "maxLength": passwords.MOST_LENGTH},
-        "expires_at": {"anyOf": [{"type": "null"}, {"type": "string", "format": "date-time"}]},
-        "roles": {"type": "array", "items": _ROLE},
+        "expires_at": {"anyOf": [{"type": "null"}, v.TIME]},
+        "roles": {"type": "array", "maxItems": 64, "items": _ROLE},
         "unrestricted": {"type": ["boolean", "null"]},
         "access_rules": {"type": "array", "maxItems": 0},
-        "project_id": {"type": "string"},
+        "project_id": v.TEXT,
     },
     ["name"],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from nova0.controller.api import authentication, errors
 from nova0.controller.api import validation as v
+from nova0.controller.api.bodies import JSON_MOST_BYTES
 from nova0.controller.api.errors import ApiError
 from nova0.controller.api.identity import domains, projects
 from nova0.controller.api.identity.listing import collection
@@ -22,7 +23,8 @@ LOG = logging.getLogger(__name__)
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
 _REF = v.obj({"id": _TEXT, "name": _TEXT}, extra=True)
-_USER = v.obj({"id": _TEXT, "name": _TEXT, "password": {"type": "string"}, "domain": _REF}, extra=True)
+_PASSWORD = {"type": "string", "maxLength": JSON_MOST_BYTES}  # too long a one is a wrong one, and looks like it
+_USER = v.obj({"id": _TEXT, "name": _TEXT, "password": _PASSWORD, "domain": _REF}, extra=True)
 _AUTH = v.obj(
     {
         "auth": v.obj(
@@ -32,6 +34,7 @@ _AUTH = v.obj(
                         "methods": {
                             "type": "array",
                             "minItems": 1,
+                            "maxItems": 3,
                             "uniqueItems": True,
                             "items": {"enum": ["password", "token", "application_credential"]},
                         },
@@ -47,7 +50,7 @@ _AUTH = v.obj(
                 "scope": {
                     "anyOf": [
                         {"const": "unscoped"},
-                        v.obj({"unscoped": {"type": "object"}}, ["unscoped"]),
+                        v.obj({"unscoped": v.obj({}, extra=True)}, ["unscoped"]),
                         v.obj(
                             {"project": v.obj({"id": _TEXT, "name": _TEXT, "domain": _REF}, extra=True)}, ["project"]
                         ),
@@ -63,7 +66,7 @@ _AUTH = v.obj(
     ["auth"],
     extra=True,
 )
-_NOCATALOG = {"nocatalog": {"type": "string"}}
+_NOCATALOG = {"nocatalog": v.TEXT}
 
 
 def _tokens(request: Request) -> Tokens:
@@ -131,7 +134,7 @@ def _subject(request: Request) -> tuple[str, Identity]:
     return text, subject
 
 
-@route("GET", "/auth/tokens", needs="any", query=_NOCATALOG | {"allow_expired": {"type": "string"}})
+@route("GET", "/auth/tokens", needs="any", query=_NOCATALOG | {"allow_expired": v.TEXT})
 def check(request: Request) -> Answer:
     text, identity = _subject(request)
     body = view(request, identity, with_catalog="nocatalog" not in request.query)

@@ -9,7 +9,7 @@ import peewee
 
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
-from nova0.controller.api.identity.listing import collection, filters, matching
+from nova0.controller.api.identity.listing import DESCRIPTION, collection, filters, matching
 from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -18,10 +18,10 @@ from nova0.controller.identity import removal
 
 _FIELDS = {
     "name": v.NAME | {"maxLength": 64},
-    "description": {"type": ["string", "null"]},
+    "description": DESCRIPTION,
     "enabled": {"type": "boolean"},
-    "options": {"type": "object"},
-    "tags": {"type": "array", "items": {"type": "string"}},
+    "options": v.obj({}, extra=True),
+    "tags": {"type": "array", "maxItems": 80, "items": v.TEXT},
 }
 _CREATE = v.wrapped("domain", _FIELDS, ["name"], extra=True)
 _UPDATE = v.wrapped("domain", _FIELDS, extra=True)

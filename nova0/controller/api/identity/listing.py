@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nova0.controller.api import validation as v
 from nova0.controller.api.request import Request
 
-TEXT = {"type": "string", "maxLength": 4096}
+TEXT = v.LONG_TEXT
+DESCRIPTION = {**v.LONG_TEXT, "type": ["string", "null"]}
+REFERENCE = {**v.TEXT, "type": ["string", "null"]}  # an id
 _COMPARE: dict[str, Callable[[str, str], bool]] = {
     "": lambda have, want: have == want,
     "contains": lambda have, want: want in have,

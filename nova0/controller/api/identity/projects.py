@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import quote
 
 import peewee
 
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
 from nova0.controller.api.identity import domains
-from nova0.controller.api.identity.listing import TEXT, collection, filters, matching
+from nova0.controller.api.identity.listing import DESCRIPTION, REFERENCE, TEXT, collection, filters, matching
 from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.identity_tables import ProjectRow
 from nova0.controller.identity import removal
 
-_TAG = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"}
+_TAG = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"[^,/\x00-\x1f\x7f]*"}
 _TAGS = {"type": "array", "items": _TAG, "maxItems": 80, "uniqueItems": True}
 _FIELDS = {
-    "name": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"\S"},
-    "description": {"type": ["string", "null"]},
+    "name": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": v.VISIBLE},
+    "description": DESCRIPTION,
     "enabled": {"type": "boolean"},
-    "domain_id": {"type": ["string", "null"]},
-    "parent_id": {"type": ["string", "null"]},
+    "domain_id": REFERENCE,
+    "parent_id": REFERENCE,
     "is_domain": {"const": False},
-    "options": {"type": "object"},
+    "options": v.obj({}, extra=True),
     "tags": _TAGS,
 }
 _CREATE = v.wrapped("project", _FIELDS, ["name"], extra=True)
@@ -131,6 +132,7 @@ def _change_tags(request: Request, project_id: str, change: Any) -> list[str]:
     def closure() -> list[str]:
         row = get(project_id)
         row.tags = list(dict.fromkeys(change(list(row.tags))))
+        v.check(_TAGS, row.tags)
         row.save()
         return row.tags
 
@@ -162,7 +164,7 @@ def has_tag(request: Request, project_id: str, tag: str) -> None:
 def add_tag(request: Request, project_id: str, tag: str) -> Answer:
     v.check(_TAGS, [tag])
     _change_tags(request, project_id, lambda tags: [*tags, tag])
-    return Answer(None, headers={"Location": f"{request.prefix}/projects/{project_id}/tags/{tag}"})
+    return Answer(None, headers={"Location": f"{request.prefix}/projects/{project_id}/tags/{quote(tag)}"})
 
 
 @route("DELETE", "/projects/<project_id>/tags/<tag>", needs="admin", success=204)

@@ -9,7 +9,7 @@ import peewee
 
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
-from nova0.controller.api.identity.listing import TEXT, collection, filters, matching
+from nova0.controller.api.identity.listing import DESCRIPTION, TEXT, collection, filters, matching
 from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -19,9 +19,9 @@ from nova0.controller.identity.tokens import IMPLIED
 
 _FIELDS = {
     "name": v.NAME,
-    "description": {"type": ["string", "null"]},
+    "description": DESCRIPTION,
     "domain_id": {"type": "null"},
-    "options": {"type": "object"},
+    "options": v.obj({}, extra=True),
 }
 _CREATE = v.wrapped("role", _FIELDS, ["name"], extra=True)
 _UPDATE = v.wrapped("role", _FIELDS, extra=True)

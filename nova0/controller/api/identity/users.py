@@ -11,7 +11,7 @@ import peewee
 from nova0.controller.api import authentication, errors
 from nova0.controller.api import validation as v
 from nova0.controller.api.identity import domains, projects
-from nova0.controller.api.identity.listing import collection, filters, matching
+from nova0.controller.api.identity.listing import DESCRIPTION, REFERENCE, collection, filters, matching
 from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -20,14 +20,14 @@ from nova0.controller.identity import passwords, removal
 
 _PASSWORD = {"type": "string", "minLength": 1, "maxLength": passwords.MOST_LENGTH}
 _FIELDS = {
-    "name": v.NAME | {"pattern": r"\S"},
-    "domain_id": {"type": ["string", "null"]},
-    "description": {"type": ["string", "null"]},
+    "name": v.NAME | {"pattern": v.VISIBLE},
+    "domain_id": REFERENCE,
+    "description": DESCRIPTION,
     "email": {"type": ["string", "null"], "maxLength": 255},
     "enabled": {"type": "boolean"},
-    "default_project_id": {"type": ["string", "null"]},
+    "default_project_id": REFERENCE,
     "password": {"oneOf": [_PASSWORD, {"type": "null"}]},
-    "options": {"type": "object"},
+    "options": v.obj({}, extra=True),
 }
 _CREATE = v.wrapped("user", _FIELDS, ["name"], extra=True)
 _UPDATE = v.wrapped("user", _FIELDS, extra=True)

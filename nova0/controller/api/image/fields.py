@@ -13,9 +13,9 @@ from nova0.controller.image.formats import CONTAINER_FORMATS, DISK_FORMATS
 
 PROPERTIES_MOST = 128
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-_TAG = {"type": "string", "maxLength": 255}
+_TAG = {"type": "string", "maxLength": 255, "pattern": v.PRINTABLE}
 CHECKS: dict[str, dict[str, Any]] = {
-    "name": {"type": ["string", "null"], "maxLength": 255},
+    "name": {"type": ["string", "null"], "maxLength": 255, "pattern": v.PRINTABLE},
     "visibility": {"enum": ["public", "private", "shared", "community"]},
     "owner": {"type": ["string", "null"], "maxLength": 255},
     "protected": {"type": "boolean"},
@@ -26,14 +26,8 @@ CHECKS: dict[str, dict[str, Any]] = {
     "min_ram": _INT,
     "tags": {"type": "array", "items": _TAG, "maxItems": 128},
 }
-_SCHEMAS = {
-    name: {"type": "object", "properties": {name: check}} for name, check in CHECKS.items()
-}  # one each, kept: validators are compiled once
-_PROPERTY = {
-    "type": "object",
-    "propertyNames": {"minLength": 1, "maxLength": 255},
-    "additionalProperties": {"type": ["string", "null"], "maxLength": 65535},
-}
+_SCHEMAS = {name: v.obj({name: check}) for name, check in CHECKS.items()}  # kept: validators are compiled once
+_PROPERTY = v.mapping({"type": ["string", "null"], "maxLength": 65535}, {**v.KEY, "pattern": v.PRINTABLE}, most=1)
 _COLUMNS = {"os_hidden": "hidden"}
 
 
@@ -45,11 +39,11 @@ def set_field(request: Request, row: ImageRow, name: str, value: Any) -> None:
         raise errors.forbidden("locations: images are kept by this service; upload the bytes instead.")
     if name not in CHECKS:
         v.check(_PROPERTY, {name: value})
-        row.properties = row.properties | {name: value}
-        if len(row.properties) > PROPERTIES_MOST:
+        if len(row.properties) >= PROPERTIES_MOST and name not in row.properties:
             raise errors.ApiError(
                 413, f"The limit has been exceeded on the number of image properties: {PROPERTIES_MOST}."
             )
+        row.properties = row.properties | {name: value}
         return
     v.check(_SCHEMAS[name], {name: value})
     admin = request.context.is_admin

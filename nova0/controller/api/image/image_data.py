@@ -13,7 +13,7 @@ from nova0.controller.api.resource import route
 from nova0.controller.db.image_tables import ImageRow
 from nova0.controller.image import books, formats, storage
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @route("PUT", "/images/<image_id>/file", needs="member", success=204, raw=True)
@@ -91,7 +91,7 @@ def download(request: Request, image_id: str) -> Answer:
 
 def _range(header: str | None, size: int) -> tuple[int, int, bool]:
     """(start, stop, whether a part was asked for). ApiError 416 for a part that is not there."""
-    found = _RANGE.match(header or "")
+    found = _RANGE.fullmatch(header or "")
     if not found or not any(found.groups()):
         return 0, size, False
     first, last = found.groups()

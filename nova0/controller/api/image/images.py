@@ -21,13 +21,14 @@ def create(request: Request) -> Answer:
     if not isinstance(body, dict):
         raise errors.bad_request("The body must be a JSON object: the image's attributes.")
     wanted = dict(body)
+    owner = request.context.project_id if request.context.is_admin and wanted.get("owner") else request.project_id
     image_id = wanted.pop("id", None) or str(uuid.uuid4())
     _check_id(image_id)
 
     def closure() -> dict[str, Any]:
         if ImageRow.get_or_none(ImageRow.id == image_id) is not None:
             raise errors.conflict(f"Image ID {image_id} already exists!")
-        row = ImageRow(id=image_id, owner=request.context.project_id, properties={}, tags=[])
+        row = ImageRow(id=image_id, owner=owner, properties={}, tags=[])
         for name, value in wanted.items():
             fields.set_field(request, row, name, value)
         row.save(force_insert=True)

@@ -16,7 +16,7 @@ from nova0.controller.db.base_table import now
 from nova0.controller.db.image_tables import ImageMemberRow
 
 MEMBERS_MOST = 128
-_ADD = v.obj({"member": {"type": "string", "minLength": 1, "maxLength": 255}}, ["member"])
+_ADD = v.obj({"member": v.NAME}, ["member"])
 _DECIDE = v.obj({"status": {"enum": ["pending", "accepted", "rejected"]}}, ["status"])
 
 

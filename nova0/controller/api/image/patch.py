@@ -6,6 +6,7 @@ from typing import Any
 
 from nova0.controller.api import errors
 from nova0.controller.api.image import fields, views
+from nova0.controller.api.keywords import shown
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.base_table import now
@@ -14,6 +15,7 @@ from nova0.controller.db.image_tables import ImageRow
 _NEW = "application/openstack-images-v2.1-json-patch"
 _OLD = "application/openstack-images-v2.0-json-patch"
 _OPERATIONS = ("add", "replace", "remove")
+_MOST = 256  # changes at once: twice the properties an image may have
 
 
 @route("PATCH", "/images/<image_id>", needs="member", content_types=(_NEW, _OLD))
@@ -35,6 +37,8 @@ def _changes(body: Any, *, old: bool) -> list[tuple[str, str, Any]]:
     """[(operation, attribute, value)]. ApiError 400 naming the entry that is no change."""
     if not isinstance(body, list):
         raise errors.bad_request("Request body must be a JSON array of operation objects.")
+    if len(body) > _MOST:
+        raise errors.bad_request(f"Request body: {len(body)} operations; at most {_MOST} are done at once.")
     found = []
     for index, one in enumerate(body):
         if not isinstance(one, dict):
@@ -42,7 +46,7 @@ def _changes(body: Any, *, old: bool) -> list[tuple[str, str, Any]]:
         operation = next((name for name in _OPERATIONS if name in one), None) if old else one.get("op")
         if operation not in _OPERATIONS:
             raise errors.bad_request(
-                f"Invalid operation: {operation!r}. It must be one of the following: add, remove, replace."
+                f"Invalid operation: {shown(operation)}. It must be one of the following: add, remove, replace."
             )
         pointer = one.get(operation) if old else one.get("path")
         if operation != "remove" and "value" not in one:
@@ -53,9 +57,9 @@ def _changes(body: Any, *, old: bool) -> list[tuple[str, str, Any]]:
 
 def _name(pointer: Any) -> str:
     if not isinstance(pointer, str) or not pointer.startswith("/") or pointer.endswith("/") or pointer == "/":
-        raise errors.bad_request(f"Invalid JSON pointer for this resource: {pointer!r}: it must be /attribute.")
+        raise errors.bad_request(f"Invalid JSON pointer for this resource: {shown(pointer)}: it must be /attribute.")
     if "/" in pointer[1:]:
-        raise errors.bad_request(f"JSON pointer {pointer}: only whole attributes can be changed.")
+        raise errors.bad_request(f"JSON pointer {shown(pointer)}: only whole attributes can be changed.")
     return pointer[1:].replace("~1", "/").replace("~0", "~")
 
 

@@ -14,7 +14,10 @@ from nova0.controller.api.image.views import view
 from nova0.controller.api.request import Request
 from nova0.controller.api.times import seconds_of
 from nova0.controller.db.image_tables import ImageMemberRow, ImageRow
+from nova0.controller.numbers import whole
 
+Test = Callable[[ImageRow], bool]
+_FILTERS_MOST = 32
 PAGE = 100  # images a page where no limit is asked for
 _CONTROLS = ("limit", "marker", "sort", "sort_key", "sort_dir", "visibility", "member_status", "os_hidden", "tag",
              "size_min", "size_max")  # fmt: skip
@@ -35,8 +38,10 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 def page(request: Request) -> dict[str, Any]:
     """The answer to GET /images."""
     limit = paging.limit_of(request.query) if "limit" in request.query else PAGE
-    keys = _order(request)
-    rows = [row for row in request.store.read(lambda: _visible(request)) if _matches(request, row)]
+    keys, tests = _order(request), _tests(request)
+    rows = request.store.read(lambda: _visible(request))
+    for test in tests:
+        rows = [row for row in rows if test(row)]
     rows = paging.ordered(rows, keys, getattr)
     rows = list(paging.after_marker(rows, request.query.get("marker"), lambda row: str(row.id)))
     shown, more = paging.cut(rows, limit)
@@ -77,47 +82,66 @@ def _visible(request: Request) -> list[ImageRow]:
     return list(selected.where(seen))
 
 
-def _matches(request: Request, row: ImageRow) -> bool:
+def _tests(request: Request) -> list[Test]:
+    """One for each filter, read once. ApiError 400 naming the filter that can't be read."""
     query = request.query
-    for tag in query.all("tag"):
-        if tag not in row.tags:
-            return False
+    names = [name for name in query if name not in _CONTROLS]
+    if len(names) > _FILTERS_MOST:
+        raise errors.bad_request(f"{len(names)} filters; at most {_FILTERS_MOST} are taken.")
+    found = [_one(name, query.get(name) or "") for name in names]
+    tags = set(query.all("tag"))
+    if tags:
+        found.append(lambda row: tags <= set(row.tags))
     for name, compare in (("size_min", operator.ge), ("size_max", operator.le)):
         text = query.get(name)
         if text is not None:
-            if not text.isdigit():
-                raise errors.bad_request(f"{name}: {text} is not a number of bytes.")
-            if row.size is None or not compare(row.size, int(text)):
-                return False
-    return all(_one(row, name, query.get(name) or "") for name in query if name not in _CONTROLS)
+            found.append(_size(name, text, compare))
+    return found
 
 
-def _one(row: ImageRow, name: str, wanted: str) -> bool:
+def _size(name: str, text: str, compare: Callable[[float, float], bool]) -> Test:
+    size = whole(text)
+    if size is None:
+        raise errors.bad_request(f"{name}: {text} is not a number of bytes.")
+    return lambda row: row.size is not None and compare(row.size, size)
+
+
+def _one(name: str, wanted: str) -> Test:
     if name in ("created_at", "updated_at"):
-        return _time(getattr(row, name), name, wanted)
+        return _time(name, wanted)
     if name == "protected":
         if wanted.lower() not in ("true", "false"):
             raise errors.bad_request(f"protected: {wanted} is neither true nor false.")
-        return row.protected is v.truth(wanted)
+        return lambda row: row.protected is v.truth(wanted)
     if name in ("min_disk", "min_ram", "size"):
-        return str(getattr(row, name)) == wanted
-    if name in ("owner", "checksum", "os_hash_value", "os_hash_algo", *_LISTED):
+        return lambda row: str(getattr(row, name)) == wanted
+    if name == "os_hash_algo":
+        return lambda row: wanted == "sha512"
+    if name in _LISTED and wanted.startswith("in:"):
+        several = _listed(name, wanted[3:])
+        return lambda row: getattr(row, name) in several
+    if name in ("owner", "checksum", "os_hash_value", *_LISTED):
         column = {"os_hash_value": "sha512"}.get(name, name)
-        have = "sha512" if name == "os_hash_algo" else getattr(row, column)
-        if name in _LISTED and wanted.startswith("in:"):
-            return have in next(csv.reader([wanted[3:]]), [])
-        return have == wanted
-    return row.properties.get(name) == wanted
+        return lambda row: getattr(row, column) == wanted
+    return lambda row: row.properties.get(name) == wanted
 
 
-def _time(have: float, name: str, wanted: str) -> bool:
+def _listed(name: str, text: str) -> set[str]:
+    try:
+        return set(next(csv.reader([text]), []))
+    except csv.Error as error:
+        raise errors.bad_request(f"{name}: in:{text} is no list of values ({error}).") from None
+
+
+def _time(name: str, wanted: str) -> Test:
     word, _, text = wanted.partition(":")
     if word not in _COMPARE:
         word, text = "eq", wanted
     try:
-        return _COMPARE[word](int(have), int(seconds_of(text.replace(" ", "+"))))
+        moment = int(seconds_of(text.replace(" ", "+")))
     except ValueError:
         raise errors.bad_request(f"{name}: {wanted} is not [operator:]time, such as gt:2026-01-01T00:00:00Z.") from None
+    return lambda row: _COMPARE[word](int(getattr(row, name)), moment)
 
 
 def _order(request: Request) -> list[tuple[str, str]]:
@@ -131,7 +155,7 @@ def _order(request: Request) -> list[tuple[str, str]]:
         if "sort_key" in request.query or "sort_dir" in request.query:
             raise errors.bad_request("Old and new sorting syntax cannot be combined")
         found = []
-        for part in text.split(","):
+        for part in text.split(",", paging.SORT_KEYS_MOST)[: paging.SORT_KEYS_MOST]:
             key, _, way = part.strip().partition(":")
             if key not in _SORTED or way not in ("", "asc", "desc"):
                 raise errors.bad_request(f"sort: {part} is not an attribute with :asc or :desc.")

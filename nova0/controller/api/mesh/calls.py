@@ -18,17 +18,18 @@ from nova0.controller.services import Mesh
 
 LOG = logging.getLogger(__name__)
 
-AGENT = {"type": "string", "pattern": r"^[^\s@\x00]+(@[^\s@\x00]+)?$", "maxLength": 300}
+_WORD = r"[^\s\pZ@\x00-\x1f\x7f]+"
+AGENT = {"type": "string", "pattern": rf"{_WORD}(@{_WORD})?", "maxLength": 300}
 TIMEOUT_S, MOST_TIMEOUT_S = 30.0, 300.0
 _CALL = v.obj(
     {
         "agent": AGENT,
-        "topic": {"type": "string", "pattern": r"^[^\s@\x00]+$", "maxLength": 200},
-        "host": {"type": "string", "pattern": r"^[^\s@\x00]+$", "maxLength": 100},
-        "method": {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*$", "maxLength": 100},
-        "arguments": {"type": "object"},
+        "topic": {"type": "string", "pattern": _WORD, "maxLength": 200},
+        "host": {"type": "string", "pattern": _WORD, "maxLength": 100},
+        "method": {"type": "string", "pattern": r"[A-Za-z][A-Za-z0-9_]*", "maxLength": 100},
+        "arguments": v.obj({}, extra=True),
         "timeout_s": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_TIMEOUT_S},
-        "request_id": {"type": "string", "pattern": r"^[\x21-\x7e]+$", "maxLength": 128},
+        "request_id": {"type": "string", "pattern": r"[\x21-\x7e]+", "maxLength": 128},
     },
     ["method"],
 )

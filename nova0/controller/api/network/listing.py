@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import peewee
@@ -12,11 +12,12 @@ from nova0.controller.api import validation as v
 from nova0.controller.api.request import Request
 from nova0.controller.api.times import iso_z
 
-TEXT = {"type": "string", "maxLength": 4096}
+TEXT = v.LONG_TEXT
+BULK_MOST = 100  # made by one request, in one transaction
 _CONTROLS = ("fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse")
 _TAGS = ("tags", "tags-any", "not-tags", "not-tags-any")
 View = dict[str, Any]
-DESCRIBED = {"name": {"type": "string", "maxLength": 255}, "description": {"type": "string", "maxLength": 255}}
+DESCRIBED = {"name": {"type": "string", "maxLength": 255, "pattern": v.PRINTABLE}, "description": v.TEXT}
 OWNED = {"project_id": TEXT, "tenant_id": TEXT}
 TIMED = ("id", "name", "description", "project_id", "tenant_id", "created_at", "updated_at", "revision_number")
 
@@ -38,10 +39,12 @@ def wanted(request: Request, name: str, schema: dict[str, Any], plural: str | No
     items = body[plural] if many and plural else [body.get(name)]
     if not isinstance(items, list) or not items or not all(isinstance(one, dict) for one in items):
         raise errors.bad_request(f"Unable to find '{name}' in request body", "HTTPBadRequest")
+    if len(items) > BULK_MOST:
+        raise errors.bad_request(f"{plural}: {len(items)} at once; at most {BULK_MOST} are made.", "HTTPBadRequest")
     for item in items:
         unknown = [key for key in item if key not in schema["properties"]]
         if unknown:
-            listed = ", ".join(f"'{key}'" for key in unknown)
+            listed = ", ".join(f"'{key[:255]}'" for key in unknown[:10])
             raise errors.bad_request(f"Unrecognized attribute(s) {listed}", "HTTPBadRequest")
         v.check(schema, item)
     return items, many
@@ -107,9 +110,9 @@ def page(request: Request, name: str, views: list[View]) -> View:
     for key in request.query:
         if key in _CONTROLS:
             continue
-        asked = [
+        asked = {
             part for value in request.query.all(key) for part in ([value] if key not in _TAGS else value.split(","))
-        ]
+        }
         views = [view for view in views if _matches(view, key, asked)]
     keys = paging.sort_keys(request.query, [("id", "asc")])
     for key, _ in keys:
@@ -122,14 +125,14 @@ def page(request: Request, name: str, views: list[View]) -> View:
 
 
 def only_fields(request: Request, view: View) -> View:
-    fields = [name for name in request.query.all("fields") if name]
+    fields = {name for name in request.query.all("fields") if name}
     return {key: value for key, value in view.items() if key in fields} if fields else view
 
 
-def _matches(view: View, key: str, asked: Sequence[str]) -> bool:
+def _matches(view: View, key: str, asked: set[str]) -> bool:
     if key in _TAGS:
         have = set(view.get("tags", ()))
-        found = set(asked) <= have if key in ("tags", "not-tags") else bool(set(asked) & have)
+        found = asked <= have if key in ("tags", "not-tags") else bool(asked & have)
         return found is not key.startswith("not-")
     value = view.get(key)
     if isinstance(value, bool):
@@ -137,7 +140,7 @@ def _matches(view: View, key: str, asked: Sequence[str]) -> bool:
     if key == "fixed_ips":
         return all(_address_matches(value or [], one) for one in asked)
     if isinstance(value, list):
-        return any(one in value for one in asked)
+        return any(one in asked for one in value if isinstance(one, str))
     return ("" if value is None else str(value)) in asked
 
 

@@ -25,7 +25,7 @@ _CREATE = v.obj(
     _CHANGEABLE
     | listing.OWNED
     | {
-        "availability_zone_hints": {"type": "array", "items": {"const": "nova"}},
+        "availability_zone_hints": {"type": "array", "maxItems": 10, "items": {"const": "nova"}},
         "provider:network_type": {"enum": ["vxlan"]},
         "provider:physical_network": {"type": "null"},
         "provider:segmentation_id": {"type": "integer", "minimum": 1, "maximum": making.LAST_VNI},

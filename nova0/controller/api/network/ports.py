@@ -13,20 +13,21 @@ from nova0.controller.db.base_table import now
 from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, PortRow
 from nova0.controller.network import addresses, making, revision
 
-_FIXED = v.obj({"subnet_id": v.UUID, "ip_address": {"type": "string", "format": "ip"}})
-_IDS = {"type": "array", "items": v.UUID, "uniqueItems": True}
+_FIXED = v.obj({"subnet_id": v.UUID, "ip_address": v.IP})
+_IDS = {"type": "array", "items": v.UUID, "maxItems": 64, "uniqueItems": True}
+_PLAIN = {**v.TEXT, "pattern": v.PRINTABLE}
 _CHANGEABLE = {
     **listing.DESCRIBED,
     "admin_state_up": v.BOOLEAN,
     "security_groups": {"anyOf": [_IDS, {"type": "null"}]},
     "port_security_enabled": v.BOOLEAN,
     "fixed_ips": {"anyOf": [{"type": "array", "items": _FIXED, "maxItems": 1}, {"type": "null"}]},
-    "device_id": {"type": "string", "maxLength": 255},
-    "device_owner": {"type": "string", "maxLength": 255},
-    "mac_address": {"type": "string", "format": "mac"},
+    "device_id": _PLAIN,
+    "device_owner": _PLAIN,
+    "mac_address": v.MAC,
     "binding:host_id": {"type": ["string", "null"], "maxLength": 255},
     "binding:vnic_type": {"enum": ["normal"]},
-    "binding:profile": {"type": ["object", "null"]},
+    "binding:profile": {**v.obj({}, extra=True), "type": ["object", "null"]},
 }
 _CREATE = v.obj(_CHANGEABLE | listing.OWNED | {"network_id": v.UUID}, ["network_id"])
 _UPDATE = v.obj(_CHANGEABLE)

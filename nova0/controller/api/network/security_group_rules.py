@@ -12,18 +12,20 @@ from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.network_tables import SecurityGroupRow, SecurityGroupRuleRow
 from nova0.controller.network import revision
+from nova0.controller.numbers import whole
 
-_PORT = {"type": ["integer", "null", "string"], "pattern": "^-?[0-9]{1,9}$"}
+_PORT = {"type": ["integer", "null", "string"], "minimum": -999_999_999, "maximum": 999_999_999,
+         "maxLength": 10, "pattern": "-?[0-9]{1,9}"}  # fmt: skip
 _CREATE = v.obj(
     listing.OWNED
     | {
         "security_group_id": listing.TEXT,
         "direction": {"enum": ["ingress", "egress"]},
         "ethertype": {"enum": ["IPv4", "IPv6", "ipv4", "ipv6", None]},
-        "protocol": {"type": ["string", "integer", "null"], "maxLength": 40},
+        "protocol": {"type": ["string", "integer", "null"], "maxLength": 40, "minimum": -1, "maximum": 999},
         "port_range_min": _PORT,
         "port_range_max": _PORT,
-        "remote_ip_prefix": {"anyOf": [{"type": "string", "format": "cidr"}, {"type": "null"}]},
+        "remote_ip_prefix": {"anyOf": [v.CIDR, {"type": "null"}]},
         "remote_group_id": {"type": ["string", "null"], "maxLength": 255},
         "remote_address_group_id": {"type": "null"},
         "description": listing.DESCRIBED["description"] | {"type": ["string", "null"]},
@@ -146,7 +148,7 @@ def _protocol(given: str | int | None) -> str | None:
     text = str(given).lower()
     if text in ("any", "0", "-1"):
         return None
-    if text in _NAMES or (text.isascii() and text.isdigit() and int(text) <= 255):
+    if text in _NAMES or whole(text, most=255) is not None:
         return text
     raise errors.bad_request(
         f"protocol: {given} is not supported; use a name such as tcp, udp, icmp or a number from 0 to 255.",

@@ -15,7 +15,7 @@ from nova0.controller.db.network_tables import PortRow, SecurityGroupRow, Securi
 from nova0.controller.network import groups, revision
 
 _FIELDS = {
-    "name": {"type": "string", "minLength": 1, "maxLength": 255},
+    "name": v.NAME,
     "description": listing.DESCRIBED["description"],
 }
 _CREATE = v.obj(_FIELDS | listing.OWNED | {"stateful": {"enum": [True, "true", "True"]}}, ["name"])

@@ -14,15 +14,14 @@ from nova0.controller.db.base_table import now
 from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, SubnetRow
 from nova0.controller.network import addresses, revision
 
-_IP = {"type": "string", "format": "ip"}
-_POOL = v.obj({"start": _IP, "end": _IP}, ["start", "end"])
+_POOL = v.obj({"start": v.IP, "end": v.IP}, ["start", "end"])
 _CHANGEABLE = {
     **listing.DESCRIBED,
-    "gateway_ip": {"anyOf": [_IP, {"type": "null"}]},
+    "gateway_ip": {"anyOf": [v.IP, {"type": "null"}]},
     "enable_dhcp": v.BOOLEAN,
-    "allocation_pools": {"anyOf": [{"type": "array", "items": _POOL}, {"type": "null"}]},
+    "allocation_pools": {"anyOf": [{"type": "array", "maxItems": 64, "items": _POOL}, {"type": "null"}]},
     "dns_nameservers": {
-        "anyOf": [{"type": "array", "items": _IP, "maxItems": 5, "uniqueItems": True}, {"type": "null"}]
+        "anyOf": [{"type": "array", "items": v.IP, "maxItems": 5, "uniqueItems": True}, {"type": "null"}]
     },
     "host_routes": {"anyOf": [{"type": "array", "maxItems": 0}, {"type": "null"}]},
 }
@@ -31,7 +30,7 @@ _CREATE = v.obj(
     | listing.OWNED
     | {
         "network_id": v.UUID,
-        "cidr": {"type": "string", "format": "cidr"},
+        "cidr": v.CIDR,
         "ip_version": {"enum": [4, "4", 6, "6"]},
         "subnetpool_id": {"type": "null"},
         "prefixlen": {"type": "null"},

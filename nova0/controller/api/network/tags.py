@@ -19,7 +19,7 @@ _TABLES: dict[str, tuple[Any, str]] = {
     "ports": (PortRow, "Port"),
     "security-groups": (SecurityGroupRow, "Security group"),
 }
-_TAG = {"type": "string", "minLength": 1, "maxLength": 255}
+_TAG = v.NAME
 _TAGS = {"type": "array", "items": _TAG, "maxItems": 50, "uniqueItems": True}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from nova0.controller.api import errors
 from nova0.controller.api import validation as v
+from nova0.controller.api.compute.schemas.server import HINTS
 from nova0.controller.api.errors import ApiError
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
@@ -18,8 +19,8 @@ from nova0.controller.scheduler import request as scheduling
 from nova0.controller.scheduler.selection import Trace
 from nova0.objects.errors import NotSupported, NoValidHost
 
-_TEXT = {"type": "string", "maxLength": 255}
-_NUMBER = {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,20})?$"}
+_TEXT = v.TEXT
+_NUMBER = {"type": "string", "maxLength": 33, "pattern": r"[0-9]{1,12}(\.[0-9]{1,20})?"}
 _EXPLAIN = v.obj(
     {
         "server": _TEXT,
@@ -28,7 +29,7 @@ _EXPLAIN = v.obj(
         "project_id": _TEXT,
         "availability_zone": _TEXT,
         "host": _TEXT,
-        "hints": {"type": "object"},
+        "hints": HINTS,
     }
 )
 

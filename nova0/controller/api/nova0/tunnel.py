@@ -13,6 +13,7 @@ from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.network import books as networks
+from nova0.controller.numbers import whole
 from nova0.controller.services import Tunnel
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,13 @@ log = logging.getLogger(__name__)
 PIECE = 32 * 1024
 
 
-@route("GET", "/tunnel/<server_id>/<port:int>", needs="member", success=101, raw=True)
-def open_tunnel(request: Request, server_id: str, port: int) -> Answer:
-    """101 and raw bytes; 404 no such server, 409 it runs on no host, 426 without the upgrade, 502 no answer."""
+@route("GET", "/tunnel/<server_id>/<port>", needs="member", success=101, raw=True)
+def open_tunnel(request: Request, server_id: str, port: str) -> Answer:
+    """101 and raw bytes; 400 no port, 404 no such server, 409 it runs on no host, 426 without the upgrade, 502 no
+    answer."""
+    number = whole(port, most=65535)
+    if not number:
+        raise errors.bad_request(f"port: {port[:80]} is no TCP port: it must be 1 to 65535.")
     if (request.header("Upgrade") or "").lower() != "nova0-tunnel":
         raise ApiError(426, "Ask with 'Connection: Upgrade' and 'Upgrade: nova0-tunnel', as `nova0 ssh` does.")
 
@@ -37,7 +42,7 @@ def open_tunnel(request: Request, server_id: str, port: int) -> Answer:
 
     host, network_id, ip = request.store.read(closure)
     try:
-        tunnel = request.services.guests.tunnel(host, network_id, ip, port)
+        tunnel = request.services.guests.tunnel(host, network_id, ip, number)
     except Exception as error:
         raise ApiError(502, getattr(error, "message", None) or str(error)) from error
     request.environ["nova0.takeover"] = lambda socket, rfile: _relay(tunnel, socket, rfile)

@@ -6,86 +6,87 @@ from typing import Any
 
 from nova0.controller.api import validation as v
 
-PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
-NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^(?=.*\S)[^\x00-\x1f\x7f]*$"}
-DESCRIPTION = {"type": ["string", "null"], "maxLength": 255, "pattern": PRINTABLE}
-HOSTNAME = {"type": "string", "minLength": 2, "maxLength": 63, "pattern": r"^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$"}
-FQDN = {
-    "type": "string",
-    "minLength": 2,
-    "maxLength": 255,
-    "pattern": r"^[a-zA-Z0-9]+[a-zA-Z0-9.-]*[a-zA-Z0-9]+$",
-}
-METADATA = {
-    "type": "object",
-    "patternProperties": {r"^[a-zA-Z0-9-_:. ]{1,255}$": {"type": "string", "maxLength": 255}},
-    "additionalProperties": False,
-}
-TAG = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": r"^[^,/]*$"}
+NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": v.VISIBLE}
+DESCRIPTION = {"type": ["string", "null"], "maxLength": 255, "pattern": v.PRINTABLE}
+HOSTNAME = {"type": "string", "minLength": 2, "maxLength": 63, "pattern": r"[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]"}
+FQDN = {"type": "string", "minLength": 2, "maxLength": 255, "pattern": r"[a-zA-Z0-9][a-zA-Z0-9.-]*[a-zA-Z0-9]"}
+KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"[a-zA-Z0-9_:. -]+"}
+METADATA = v.mapping(v.TEXT, KEY, most=1024)  # a project's quota says more
+TAG = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": r"[^,/\x00-\x1f\x7f]*"}
 TAGS = {"type": "array", "maxItems": 50, "items": TAG}
-COUNT = {"type": ["integer", "string"], "pattern": r"^[0-9]+$", "minimum": 1, "minLength": 1, "maxLength": 9}
+COUNT = {"type": ["integer", "string"], "pattern": r"[0-9]+", "minimum": 1, "maximum": 999_999_999, "maxLength": 9}
+MOST_PARTS = 64  # networks, disks or groups of one server
 _ABSENT = {"enum": ["", None]}
-ACCESS_V4 = {"anyOf": [{"type": "string", "format": "ip", "pattern": r"^[0-9.]+$"}, _ABSENT]}
-ACCESS_V6 = {"anyOf": [{"type": "string", "format": "ip", "pattern": ":"}, _ABSENT]}
+ACCESS_V4 = {"anyOf": [{**v.IP, "pattern": r"[0-9.]+"}, _ABSENT]}
+ACCESS_V6 = {"anyOf": [{**v.IP, "pattern": r"[0-9a-fA-F.]*:[0-9a-fA-F:.]*"}, _ABSENT]}
 DISK_CONFIG = {"type": "string", "enum": ["AUTO", "MANUAL"]}
+_SERVERS = {**v.UUID, "type": ["string", "array"], "maxItems": MOST_PARTS, "items": v.UUID}
+_SCALAR: dict[str, Any] = {
+    "type": ["string", "number", "boolean", "null"],
+    "maxLength": 255,
+    "minimum": -(2**53),
+    "maximum": 2**53,
+}
 HINTS = {
     "type": "object",
+    "maxProperties": 32,
+    "propertyNames": v.KEY,
     "properties": {
-        "group": {"type": "string", "format": "uuid"},
-        "different_host": {
-            "type": ["string", "array"],
-            "format": "uuid",
-            "items": {"type": "string", "format": "uuid"},
+        "group": v.UUID,
+        "different_host": _SERVERS,
+        "same_host": _SERVERS,
+        "query": {
+            "type": ["string", "object"],
+            "maxLength": 1024,
+            "maxProperties": 32,
+            "propertyNames": v.KEY,
         },
-        "same_host": {"type": ["string", "array"], "format": "uuid", "items": {"type": "string", "format": "uuid"}},
-        "query": {"type": ["string", "object"]},
-        "target_cell": {"type": "string", "minLength": 1, "maxLength": 255},
-        "different_cell": {"type": ["string", "array"], "items": {"type": "string"}},
-        "build_near_host_ip": {"type": "string", "format": "ip"},
-        "cidr": {"type": "string", "pattern": r"^/[0-9a-f.:]+$"},
+        "target_cell": v.NAME,
+        "different_cell": {"type": ["string", "array"], "maxLength": 255, "maxItems": MOST_PARTS, "items": v.TEXT},
+        "build_near_host_ip": v.IP,
+        "cidr": {"type": "string", "maxLength": 45, "pattern": r"/[0-9a-f.:]+"},
     },
-    "additionalProperties": True,
+    # what a filter of one's own may want
+    "additionalProperties": {**_SCALAR, "type": [*_SCALAR["type"], "array"], "maxItems": 16, "items": _SCALAR},
 }
-_FIXED_IP = {"type": "string", "format": "ip"}
-_NETWORK = {
-    "uuid": {"type": "string", "format": "uuid"},
-    "port": {"type": ["string", "null"], "format": "uuid"},
-    "fixed_ip": _FIXED_IP,
-}
+_NETWORK = {"uuid": v.UUID, "port": {**v.UUID, "type": ["string", "null"]}, "fixed_ip": v.IP}
 _DEVICE = {
     "type": "object",
     "properties": {
-        "boot_index": {"type": ["string", "integer", "null"], "pattern": r"^-?[0-9]+$|^None$"},
+        "boot_index": {
+            "type": ["string", "integer", "null"],
+            "pattern": r"-?[0-9]+|None",
+            "maxLength": 5,
+            "minimum": -9999,
+            "maximum": 9999,
+        },
         "uuid": {"type": "string", "minLength": 1, "maxLength": 255},
         "source_type": {"type": "string", "enum": ["volume", "image", "snapshot", "blank"]},
         "destination_type": {"type": "string", "enum": ["local", "volume"]},
-        "volume_size": {"type": ["integer", "string"]},
+        "volume_size": {"type": ["integer", "string"], "maxLength": 10, "minimum": 0, "maximum": 2**31 - 1},
         "delete_on_termination": v.BOOLEAN,
         "device_name": {"type": ["string", "null"], "maxLength": 255},
         "device_type": {"type": ["string", "null"], "maxLength": 255},
         "disk_bus": {"type": ["string", "null"], "maxLength": 255},
         "guest_format": {"type": ["string", "null"], "maxLength": 255},
-        "no_device": {},
-        "volume_id": {"type": "string"},
-        "snapshot_id": {"type": "string"},
-        "image_id": {"type": "string"},
+        "no_device": {"type": ["boolean", "string", "null"], "maxLength": 255},
+        "volume_id": v.TEXT,
+        "snapshot_id": v.TEXT,
+        "image_id": v.TEXT,
         "virtual_name": {"type": "string", "maxLength": 255},
     },
     "additionalProperties": False,
 }
 _PERSONALITY = {
     "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"path": {"type": "string"}, "contents": {"type": "string"}},
-        "additionalProperties": False,
-    },
+    "maxItems": MOST_PARTS,
+    "items": v.obj({"path": v.TEXT, "contents": {"type": "string", "maxLength": 65535}}),
 }
 
 
 def _networks(version: int) -> dict[str, Any]:
     fields = _NETWORK | ({"tag": TAG} if 32 <= version <= 36 or version >= 42 else {})
-    listed = {"type": "array", "items": v.obj(fields)}
+    listed = {"type": "array", "maxItems": MOST_PARTS, "items": v.obj(fields)}
     return {"oneOf": [listed, {"type": "string", "enum": ["none", "auto"]}]} if version >= 37 else listed
 
 
@@ -96,11 +97,17 @@ def _create(version: int) -> dict[str, Any]:
         device["tag"] = TAG
     if version >= 67:
         device["volume_type"] = {"type": ["string", "null"], "maxLength": 255}
-    devices = {"type": "array", "items": {**_DEVICE, "properties": device}}
+    devices = {"type": "array", "maxItems": MOST_PARTS, "items": {**_DEVICE, "properties": device}}
     fields: dict[str, Any] = {
         "name": NAME,
         "imageRef": {"type": "string", "maxLength": 255},
-        "flavorRef": {"type": ["string", "integer"], "minLength": 1},
+        "flavorRef": {
+            "type": ["string", "integer"],
+            "minLength": 1,
+            "maxLength": 255,
+            "minimum": 0,
+            "maximum": 2**63 - 1,
+        },
         "adminPass": {"type": "string", "maxLength": 255},
         "metadata": METADATA,
         "networks": _networks(version),
@@ -108,7 +115,7 @@ def _create(version: int) -> dict[str, Any]:
         "accessIPv4": ACCESS_V4,
         "accessIPv6": ACCESS_V6,
         "availability_zone": {"type": ["string", "null"], "minLength": 1, "maxLength": 255},
-        "block_device_mapping": {"type": "array", "items": {**_DEVICE, "properties": device}},
+        "block_device_mapping": devices,
         "block_device_mapping_v2": devices,
         "config_drive": {"anyOf": [v.BOOLEAN, {"enum": ["", None]}]},
         "key_name": {"type": "string", "minLength": 1, "maxLength": 255},
@@ -117,7 +124,8 @@ def _create(version: int) -> dict[str, Any]:
         "return_reservation_id": v.BOOLEAN,
         "security_groups": {
             "type": "array",
-            "items": {"type": "object", "properties": {"name": v.NAME}, "required": ["name"]},
+            "maxItems": MOST_PARTS,
+            "items": v.obj({"name": v.NAME}, ["name"], extra=True),
         },
         "user_data": {"type": ["string", "null"], "maxLength": 65535},
         "os:scheduler_hints": HINTS,
@@ -137,7 +145,7 @@ def _create(version: int) -> dict[str, Any]:
             "minItems": 1,
             "maxItems": 50,
             "uniqueItems": True,
-            "items": {"type": "string", "minLength": 1},
+            "items": {"type": "string", "minLength": 1, "maxLength": 255},
         }
     if version >= 74:
         fields["host"] = fields["hypervisor_hostname"] = v.NAME
@@ -168,7 +176,6 @@ def _update(version: int) -> dict[str, Any]:
 
 UPDATE = {f"2.{version}": _update(version) for version in (1, 19, 90, 94)}
 
-_TEXT = {"type": "string"}
 _QUERY_NAMES = [
     "user_id",
     "project_id",
@@ -229,7 +236,7 @@ def _query(version: int) -> dict[str, Any]:
         names.append("changes-before")
     if version >= 73:
         names.append("locked")
-    return {name: _TEXT for name in names}
+    return {name: v.LONG_TEXT for name in names}
 
 
 QUERY = {f"2.{version}": _query(version) for version in (1, 26, 66, 73)}

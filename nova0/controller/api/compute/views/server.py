@@ -22,7 +22,7 @@ from nova0.objects import states
 from nova0.objects.states import VmState
 
 _WITH_PROGRESS = {"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"}
-_IMAGE_PROPERTY = re.compile(r"[a-zA-Z0-9_:. ]{1,255}\Z")
+_IMAGE_PROPERTY = re.compile(r"[a-zA-Z0-9_:. ]{1,255}")
 
 
 @dataclass(kw_only=True)
@@ -235,7 +235,7 @@ def _image(request: Request, row: InstanceRow) -> Any:
     view: dict[str, Any] = {"id": image_id, "links": [bookmark(request, "images", image_id)]}
     if request.at_least("2.98"):
         properties = row.image.get("properties", {})
-        view["properties"] = {key: text[:255] for key, text in properties.items() if _IMAGE_PROPERTY.match(key)}
+        view["properties"] = {key: text[:255] for key, text in properties.items() if _IMAGE_PROPERTY.fullmatch(key)}
     return view
 
 

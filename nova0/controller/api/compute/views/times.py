@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 
+from nova0.controller.api.times import seconds_of
+
 
 def seconds_z(at: float | None) -> str | None:
     """2026-08-01T10:00:00Z: `created` and `updated` of servers."""
@@ -17,10 +19,7 @@ def micro(at: float | None) -> str | None:
 
 def parse(text: str) -> float:
     """Seconds since the epoch from ISO 8601; without a zone it is UTC. Raises ValueError."""
-    moment = datetime.datetime.fromisoformat(text.strip())
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.timestamp()
+    return seconds_of(text.strip())
 
 
 def _utc(at: float) -> datetime.datetime:
