@@ -305,3 +305,12 @@ def test_so_many_changes_of_an_image_are_done_at_once_and_no_more(cloud):
     assert answer.status_code == 400 and "at most 256" in answer.text
     assert cloud.demo.patch(f"/image/v2/images/{image}", changes[:129], headers=kind).status_code == 413
     assert "p1" not in cloud.demo.get(f"/image/v2/images/{image}").json()
+
+
+def test_a_thousand_million_servers_are_refused_though_no_quota_says_so(cloud, compute):  # noqa: F811
+    free = {"quota_set": {"instances": -1, "cores": -1, "ram": -1}}
+    assert cloud.admin.put(f"/v2.1/os-quota-sets/{cloud.admin.project_id}", free).status_code == 200
+    for count in ("999999999", 501):
+        body = json_of(compute.body("many", min_count=1, max_count=count, networks="none"))
+        got, took_s = timed(cloud, "POST", "/v2.1/servers", body, token=cloud.admin.token)
+        assert got.status == 400 and b"max_count" in got.body and took_s < CPU_MOST_S

@@ -69,6 +69,13 @@ ATTACKS = {
     "a host's end of the tunnels that other hosts cannot use, or that is everybody's address",
     "words of a member or a guest that steer the terminal of who looks",
     "keys and tokens read from the disk by other users",
+    "a request that compares every item of a list with every other, or is looked through for its faults one by one",
+    "a user's regular expression that never ends",
+    "a text that holds up a pattern of ours",
+    "a newline at the end of a name, a tag, a key or a host name, an address with a zone",
+    "numbers in digits of other scripts or larger than a column, times that cannot be written again",
+    "any request of any route made to hurt",
+    "a user of no project who makes or changes what then belongs to nobody",
 }
 
 

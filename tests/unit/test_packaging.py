@@ -15,6 +15,7 @@ REPO = Path(__file__).parents[2]
 MODULE_OF = {  # distribution -> module, where they differ
     "pyzmq": "zmq", "pyyaml": "yaml", "argon2-cffi": "argon2", "oslo.config": "oslo_config",
     "libvirt-python": "libvirt", "ruamel.yaml": "ruamel",
+    "google-re2": "re2",
 }  # fmt: skip
 
 

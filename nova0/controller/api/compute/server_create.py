@@ -20,6 +20,8 @@ from nova0.controller.compute.refusals import BadRequest, Forbidden, NotBuilt
 
 declare([cfg.BoolOpt("enable_instance_password", default=True, help="Tell adminPass in the answer to a boot.")])
 
+SERVERS_MOST = 500  # of one request, in one transaction; a project's quota mostly says less
+
 
 @route("POST", "/servers", needs="member", success=202, body=schemas.CREATE)
 @route("POST", "/os-volumes_boot", needs="member", success=202, body=schemas.CREATE)
@@ -99,6 +101,8 @@ def _counts(body: dict[str, Any]) -> tuple[int, int]:
         raise BadRequest("min_count and max_count must be 1 or more.")
     if at_least > at_most:
         raise BadRequest("min_count must be <= max_count")
+    if at_most > SERVERS_MOST:
+        raise BadRequest(f"max_count: {at_most} servers; at most {SERVERS_MOST} are made by one request.")
     return at_least, at_most
 
 
