@@ -21,7 +21,7 @@ import msgspec
 from gevent.event import Event
 from nova0.agents.bundles import state_dir
 
-from nova0 import log
+from nova0 import atomic_file, log
 from nova0.config import CONF
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def only_one(name: str) -> Iterator[None]:
             raise RuntimeError(
                 f"a {name} already runs here (pid {lock.read().strip() or '?'}): `nova0 down` stops it"
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        atomic_file.overwrite(lock.fileno(), str(os.getpid()).encode())
         yield
 
 
@@ -78,9 +76,7 @@ def announced(name: str, facts: dict[str, Any]) -> Iterator[None]:
     """While it holds, <state>/run/<name>.json says that the bundle is ready."""
     path = state_dir() / "run" / f"{name}.json"
     facts = {"pid": os.getpid(), "ready_at": time.time(), **facts}
-    beside = path.with_suffix(".json.new")
-    beside.write_bytes(msgspec.json.encode(facts))
-    beside.replace(path)
+    atomic_file.write(path, msgspec.json.encode(facts), 0o644, sync=False)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nova0 import atomic_file
 from nova0.cli import clouds, first_start, leaving, outside, processes, seed, settings, ssh_key, start
 from nova0.cli import role as roles
 from nova0.cli.cloud import Cloud
@@ -178,10 +179,9 @@ def _write_ca(state_path: Path, beside: Path, person: Person) -> Path:
         path = path.with_name(f"nova0-ca-{hashlib.sha256(body).hexdigest()[:12]}.pem")
     if not path.exists() or path.read_bytes() != body:
         person.make_folder(path.parent)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_bytes(body)
-        person.own(fresh)
-        fresh.replace(path)
+        with atomic_file.writing(path, 0o644) as file:
+            file.write(body)
+            person.own(file.fileno())
     outside.remember(state_path, outside.CA, path, body)
     return path
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nova0 import atomic_file
 from nova0.cli.failure import Failure
 from nova0.cli.person import Person, caller
 
@@ -68,19 +69,12 @@ def merge(path: Path, entries: Mapping[str, Mapping[str, Any] | None], person: P
         return before != ""
     person.make_folder(target.parent)
     mode = target.stat().st_mode & 0o600 if target.exists() else 0o600
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-            file.write(out.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
+    with atomic_file.writing(target, mode) as file:
+        file.write(out.getvalue().encode())
         if target.exists():
-            person.own_like(target, beside)
+            person.own_like(target, file.fileno())
         else:
-            person.own(beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+            person.own(file.fileno())
     return True
 
 

@@ -15,12 +15,12 @@ class Person:
     gid: int
     home: Path
 
-    def own(self, path: Path) -> None:
-        """Give a file we made in their home to them."""
+    def own(self, path: Path | int) -> None:
+        """Give a file we made in their home to them; an open one by its number."""
         if os.geteuid() == 0 and self.uid != 0:
             os.chown(path, self.uid, self.gid)
 
-    def own_like(self, known: Path, fresh: Path) -> None:
+    def own_like(self, known: Path, fresh: Path | int) -> None:
         """Give a file that is to replace another to whoever owns that one."""
         if os.geteuid() == 0:
             owner = known.stat()

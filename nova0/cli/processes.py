@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nova0 import atomic_file
+
 BUNDLES = ("controller", "host")
 STOP_WITHIN_S = 20.0
 
@@ -49,9 +51,7 @@ def only_one(state_path: Path, name: str) -> Iterator[bool]:
         except OSError:
             yield False
             return
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        atomic_file.overwrite(lock.fileno(), str(os.getpid()).encode())
         yield True
 
 

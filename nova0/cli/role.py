@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.cli import state
 from nova0.cli.failure import Failure
 
@@ -52,10 +53,7 @@ def load(state_path: Path) -> Role | None:
 
 def save(state_path: Path, role: Role) -> None:
     make_state(state_path)
-    path = path_of(state_path)
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(asdict(role), indent=1) + "\n")
-    beside.replace(path)
+    atomic_file.write(path_of(state_path), json.dumps(asdict(role), indent=1) + "\n", 0o644)
 
 
 def make_state(state_path: Path) -> None:

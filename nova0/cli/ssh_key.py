@@ -7,10 +7,10 @@ somebody put there is used as it is, never changed and never removed.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from nova0 import atomic_file
 from nova0.cli import outside, state
 from nova0.cli.failure import Failure
 from nova0.cli.person import Person
@@ -35,14 +35,12 @@ def ensure(path: Path, person: Person, state_path: Path) -> str:
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secret)
+        atomic_file.create(path, secret)
         person.own(path)
     line = f"{_public(path)} {COMMENT}"
     public = path.with_name(path.name + ".pub")
     if not public.exists():
-        public.write_text(line + "\n")
-        public.chmod(0o644)
+        atomic_file.write(public, line + "\n", 0o644)
         person.own(public)
     note: dict[str, Any] | None = {"public": line, "used_by": []} if made else _note(path)
     if note is not None and note["public"] == line and str(state_path) not in note["used_by"]:
@@ -103,7 +101,6 @@ def _note(path: Path) -> dict[str, Any] | None:
 
 
 def _write_note(path: Path, note: dict[str, Any], person: Person) -> None:
-    fresh = _note_path(path).with_suffix(".new")
-    fresh.write_text(json.dumps(note, indent=1) + "\n")
-    person.own_like(path, fresh)
-    fresh.replace(_note_path(path))
+    with atomic_file.writing(_note_path(path), 0o644) as file:
+        file.write(json.dumps(note, indent=1).encode() + b"\n")
+        person.own_like(path, file.fileno())

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.cli.failure import Failure
 
 PATH = Path("/etc/systemd/system/nova0.service")
@@ -53,7 +54,7 @@ def enable(program: str) -> None:
     if PATH.exists() and not is_ours():
         raise Failure(f"{PATH} was written or changed by somebody: it stays; enable it as it is, or move it away first")
     try:
-        PATH.write_text(text(program))
+        atomic_file.write(PATH, text(program), 0o644)
     except OSError as error:
         raise Failure(f"{PATH}: {error.strerror}: run it with sudo") from error
     _systemctl("daemon-reload")

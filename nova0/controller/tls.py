@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from nova0 import atomic_file
 
 CA_DAYS = 3650
 SERVER_DAYS = 825  # what the strictest clients accept
@@ -41,8 +42,8 @@ def ensure(folder: Path, names: list[str]) -> TlsFiles:
     ca_key_path = folder / "ca.key"
     if not (files.ca.exists() and ca_key_path.exists()):
         ca_key = ec.generate_private_key(ec.SECP256R1())
-        _write(ca_key_path, _private(ca_key), 0o600)
-        _write(files.ca, _authority(ca_key).public_bytes(serialization.Encoding.PEM), 0o644)
+        atomic_file.write(ca_key_path, _private(ca_key), 0o600)
+        atomic_file.write(files.ca, _authority(ca_key).public_bytes(serialization.Encoding.PEM), 0o644)
     wanted = sorted({*names, "localhost", "127.0.0.1", socket.gethostname()})
     if _serves(files, wanted):
         return files
@@ -51,8 +52,8 @@ def ensure(folder: Path, names: list[str]) -> TlsFiles:
     authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _server(authority, ca_key_read, key, wanted)
-    _write(files.key, _private(key), 0o600)
-    _write(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    atomic_file.write(files.key, _private(key), 0o600)
+    atomic_file.write(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     return files
 
 
@@ -123,13 +124,3 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, body: bytes, mode: int) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

@@ -7,7 +7,6 @@ intent without an answer, found at start, is OutcomeUnknown.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ import msgspec
 from gevent.event import AsyncResult
 from msgspec import Struct
 
+from nova0 import atomic_file
 from nova0.crashpoints import crash_point
 from nova0.mesh import wire
 from nova0.mesh.codec import wire_form
@@ -206,8 +206,11 @@ class Journal:
     # on the worker's thread, which alone writes
 
     def _write(self, body: bytes) -> None:
-        if os.write(self._file.fileno(), body) != len(body):
-            raise OSError(errno.ENOSPC, f"{self._path}: no space left; free some, nothing new is started before")
+        try:
+            atomic_file.write_all(self._file.fileno(), body)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def _write_batch(self, jobs: list[Job]) -> None:
         """All that wait by one write, then one fsync for them; none of them if the disk refuses it. (Each system

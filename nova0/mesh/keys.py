@@ -1,13 +1,11 @@
 """Keys on disk: the machine's CURVE pair, a controller's signer, the cluster's root.
 
-Secrets are 0600 and written under umask 077 by temporary file, fsync and rename.
+Secrets are 0600; all are written whole or not at all (`nova0.atomic_file`).
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -17,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from zmq.utils import z85
 
+from nova0 import atomic_file
 from nova0.mesh.errors import Busy
 
 
@@ -49,33 +48,12 @@ def key_bytes(text: str) -> bytes:
     return z85.decode(text.encode()) if len(text) == 40 else b""
 
 
-def write_file(path: Path, body: bytes, mode: int) -> None:
-    """Whole or not at all, also through a power cut."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_secret(path: Path, body: bytes) -> None:
-    write_file(path, body, 0o600)
+    atomic_file.write(path, body, 0o600)
 
 
 def write_public(path: Path, body: bytes) -> None:
-    write_file(path, body, 0o644)
+    atomic_file.write(path, body, 0o644)
 
 
 def node_key(state_dir: Path) -> CurvePair:
@@ -84,14 +62,7 @@ def node_key(state_dir: Path) -> CurvePair:
     if not path.exists():
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _, secret = zmq.curve_keypair()
-        ready = state_dir / f".node.key.{os.getpid()}"
-        write_secret(ready, secret)
-        try:
-            os.link(ready, path)  # does not replace: two processes end up with one key
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(ready)
+        atomic_file.create(path, secret)  # does not replace: two processes end up with one key
     return read_pair(path)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,8 +20,10 @@ from nova0.mesh import keys
 from nova0.mesh.certificate import FORMAT, Signed, check, sign
 from nova0.mesh.errors import JoinRefused
 from nova0.mesh.identity import Identity
+from nova0.mesh.wire import BROKEN
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 KIND = "adoption"
 SAVE_S = 5.0  # a mark that only grew is written this often
 
@@ -68,10 +72,20 @@ class Stores:
         self._written = 0.0
         self._dirty = False
         self.adoption: Signed | None = None
-        if self._path.exists():
-            self._memory = msgspec.msgpack.decode(self._path.read_bytes(), type=Memory)
-        if self._adoption_path.exists():
-            self.adoption = msgspec.msgpack.decode(self._adoption_path.read_bytes(), type=Signed)
+        self._memory = self._read(self._path, Memory)
+        if self._memory is None and self._path.exists():
+            self._memory = Memory("unreadable", 0, "", 0)  # which one it was is not known: every store is doubted
+        self.adoption = self._read(self._adoption_path, Signed)
+
+    def _read(self, path: Path, kind: type[T]) -> T | None:
+        """None where there is no such file, or one that cannot be read: that is logged."""
+        try:
+            return msgspec.msgpack.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError:
+            return None
+        except BROKEN as error:
+            LOG.error("%s cannot be read (%s): once the store is the right one, `nova0 adopt` writes it anew", path, error)
+            return None
 
     @property
     def epoch(self) -> int:

@@ -141,7 +141,12 @@ class FileTokenBook:
         with open(self._path.with_suffix(".lock"), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self._path.read_bytes() if self._path.exists() else b"{}"
-            book = msgspec.json.decode(before, type=dict[str, Grant])
+            try:
+                book = msgspec.json.decode(before, type=dict[str, Grant])
+            except msgspec.DecodeError as error:
+                raise JoinRefused(
+                    f"{self._path}: the book of join tokens cannot be read ({error}): remove it, then mint new tokens"
+                ) from None
             yield book
             after = msgspec.json.encode(book)
             if after != before:

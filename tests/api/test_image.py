@@ -136,10 +136,10 @@ def test_a_full_disk_is_told_and_the_image_stays_queued(cloud, monkeypatch):
     def no_room(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "write", no_room)
+    monkeypatch.setattr(storage.atomic_file, "write_all", no_room)
     answer = upload(cloud.demo, image, bytes(10_000))
     monkeypatch.undo()
-    assert answer.status_code == 413
+    assert answer.status_code == 507
     assert "state_path" in answer.json()["message"]
     assert show(cloud.demo, image)["status"] == "queued"
     assert left_on_disk(cloud, image) == []

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
+from nova0 import atomic_file
 from nova0.controller.db.identity_tables import (
     ApplicationCredentialRow,
     AssignmentRow,
@@ -139,19 +140,7 @@ def new_audit_id() -> str:
 def _key(path: Path) -> bytes:
     """The key in `path`. Made so that of two processes starting together both end with the same one."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(made, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, Fernet.generate_key())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
-            os.link(made, path)
-        except FileExistsError:
-            pass
-        made.unlink()
+        atomic_file.create(path, Fernet.generate_key())
     return path.read_bytes().strip()
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.controller.image import formats
 from nova0.native import offload
+
+LOG = logging.getLogger(__name__)
 
 _BLOCK = 1024 * 1024  # bytes handed to a thread at a time, in and out
 _SPARE_BYTES = 64 * 1024 * 1024  # left free for the store, which shares the disk
@@ -26,7 +30,11 @@ class UploadBusy(Exception):
 
 
 class StorageFull(Exception):
-    """No room; the message says how much is free and where."""
+    """No room; the message says how much is free. `too_large`: there is some, only this image needs more."""
+
+    def __init__(self, message: str, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,8 @@ def receive(
                 path(state_dir, image_id).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full(state_dir) from None
+            if atomic_file.is_full(error):
+                raise _full(state_dir, error) from None
             raise
         finally:
             part.unlink(missing_ok=True)  # gone already when it was given its final name
@@ -142,6 +150,7 @@ def _receive(state_dir: Path, image_id: str, descriptor: int, pieces: Iterable[b
     virtual_size = formats.check(declared, sink.head, sink.size)
     offload(os.fsync, descriptor)
     os.rename(_part(state_dir, image_id), path(state_dir, image_id))
+    offload(atomic_file.sync_folder, folder(state_dir))
     return Received(sink.size, sink.md5.hexdigest(), sink.sha512.hexdigest(), virtual_size)
 
 
@@ -171,20 +180,20 @@ class _Sink:
         self.md5.update(block)
         self.sha512.update(block)
         self.size += len(block)
-        left = memoryview(block)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
+        atomic_file.write_all(self._descriptor, block)
 
 
 def _check_room(state_dir: Path, length: int | None) -> None:
     free = shutil.disk_usage(folder(state_dir)).free - _SPARE_BYTES
     if free < (length or 1):
-        raise _full(state_dir)
+        raise _full(state_dir, too_large=free > 0)
 
 
-def _full(state_dir: Path) -> StorageFull:
+def _full(state_dir: Path, error: OSError | None = None, too_large: bool = False) -> StorageFull:
     free = max(0, shutil.disk_usage(folder(state_dir)).free - _SPARE_BYTES)
+    LOG.error("images: %s takes no more bytes: %s (%d bytes free)", folder(state_dir), error or "too little room", free)
     return StorageFull(
-        f"Image storage media is full: {free / 2**30:.1f} GiB are free in {folder(state_dir)}: "
-        "delete images, or give state_path a larger disk."
+        f"The controller's image storage takes no more bytes: {free / 2**30:.1f} GiB are free there. Nothing was kept: "
+        "delete images, or have the operator free space or give state_path a larger disk; then upload it again.",
+        too_large,
     )

@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 from oslo_config import cfg
 
+from nova0 import atomic_file
 from nova0.config import CONF, declare
 from nova0.host.compute.delete import remove, remove_disowned
 from nova0.host.compute.guests import OFF, Guests
@@ -86,7 +87,11 @@ class Adoption:
         """Whether the machine itself was restarted since this host's last start (False at the first)."""
         kept = self._guests.records.directory / "boot-id"
         now, before = self._boot_id(), kept.read_text() if kept.exists() else ""
-        kept.write_text(now)
+        if now != before:
+            try:
+                atomic_file.write(kept, now)
+            except OSError as error:  # asked again at the next start
+                LOG.warning("%s: the machine's boot is not remembered: %s", self._guests.host, error)
         return before not in ("", now)
 
 

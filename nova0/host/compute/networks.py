@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 
+from nova0 import atomic_file
 from nova0.host.metadata.server import MetadataServer
 from nova0.host.network.carrier import Carrier
 from nova0.objects.errors import NetworkError, NotSupported
@@ -61,7 +63,7 @@ class Networks:
 
     def apply(self, view: NetworkView) -> None:
         """Raises NetworkError."""
-        with self._hand:
+        with self._hand, self._disk(f"network {view.name or view.id}"):
             self.carrier.apply(view)
             self._serve(view.id)
 
@@ -69,16 +71,16 @@ class Networks:
         """Raises NetworkError. A network that is not carried (the machine restarted) is asked for first."""
         if port.network_id not in self.carrier.carried():
             self.fetch_anew()
-        with self._hand:
+        with self._hand, self._disk(f"plug {port.tap}"):
             self.carrier.plug(port)
 
     def unplug(self, port_id: str) -> None:
-        with self._hand:
+        with self._hand, self._disk(f"unplug port {port_id}"):
             self.carrier.unplug(port_id)
 
     def forget_unused(self, network_ids: set[str]) -> None:
         """Stop carrying those of them that no instance here needs."""
-        with self._hand:
+        with self._hand, self._disk("networks that nobody uses"):
             for network_id in network_ids - self._in_use():
                 self.carrier.forget(network_id)
                 if self.metadata is not None:
@@ -134,6 +136,14 @@ class Networks:
         finally:
             link.close()
         return said.split(b"\n")[0].decode("utf-8", "replace").strip()
+
+    @contextmanager
+    def _disk(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = "free space on this host, then ask again" if atomic_file.is_full(error) else "see this host's log"
+            raise NetworkError(f"{self.host}: {what}: {error}: {remedy}") from error
 
     def _serve(self, network_id: str) -> None:
         if self.metadata is not None:

@@ -1,13 +1,12 @@
 """What this host remembers of its instances, on disk before it acts: instance, generation, lease, tombstones.
 
-Written whole by temporary file, fsync and rename, one file an instance; tombstones are lines appended to
-one file. No hypervisor and no network may enter.
+One file an instance, written whole (`nova0.atomic_file`); tombstones are lines appended to one file. No hypervisor
+and no network may enter.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 from gevent.lock import RLock
 
+from nova0 import atomic_file
 from nova0.mesh.errors import BadArguments
 from nova0.native import offload
 from nova0.objects.errors import DriverError
@@ -55,21 +55,48 @@ class Records:
         self._lines = 0  # in the tombstones' file, superseded ones included
 
     def open(self) -> None:
-        """Read what an earlier run left. A record that cannot be read is set aside (.unreadable), told in
-        the log, and its guest is left to the comparison with the store."""
+        """Read what an earlier run left. A record that cannot be read is set aside (.unreadable), told in the log and
+        by `nova0 doctor`, and its guest is left to the comparison with the store. Nothing here keeps a host from
+        starting: neither one bad file nor a disk that takes nothing."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # holds passwords and user data
-        for path in self.directory.glob("*.json"):
+        for left in self.directory.glob(".*.new"):  # of a write that a kill cut short
+            left.unlink(missing_ok=True)
+        for path in self.directory.glob("[!.]*.json"):
             try:
-                self._records[path.stem] = _decoder.decode(path.read_bytes())
-            except (msgspec.DecodeError, OSError) as error:
-                LOG.error("%s: record %s cannot be read (%s): set aside as .unreadable", self.host, path.stem, error)
-                path.rename(path.with_suffix(".unreadable"))
-        if self._graves.exists():
-            for line in self._graves.read_text().splitlines():
-                uuid, _, generation = line.partition(" ")
-                if _UUID.fullmatch(uuid) and generation.isdigit():  # the last line may be torn
-                    self._remember(uuid, int(generation))
-            self._write(self._graves, self._graves_text())
+                record = _decoder.decode(path.read_bytes())
+                if record.uuid != path.stem:
+                    raise msgspec.ValidationError(f"it is of instance {record.uuid}")
+                self._records[path.stem] = record
+            except (msgspec.DecodeError, OSError) as error:  # DecodeError: also what does not fit
+                self._set_aside(path, error)
+        try:
+            self._read_graves()
+        except OSError as error:
+            LOG.error("%s: %s: %s: deletes of late calls are held against the store", self.host, self._graves, error)
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        aside = path.with_suffix(".unreadable")
+        try:
+            path.rename(aside)
+        except OSError as refused:  # a disk that takes nothing: it is found again at the next start
+            LOG.warning("%s: %s stays where it is: %s", self.host, path, refused)
+        LOG.error(
+            "%s: the record of instance %s cannot be read (%s): set aside as %s; its guest runs on and is taken up again "
+            "from the store: look at `nova0 ps --all`, then remove that file",
+            *(self.host, path.stem, error, aside),
+        )
+
+    def _read_graves(self) -> None:
+        if not self._graves.exists():
+            return
+        lines = self._graves.read_text(errors="replace").splitlines()
+        for line in lines:
+            uuid, _, generation = line.partition(" ")
+            if _UUID.fullmatch(uuid) and generation.isdecimal() and generation.isascii():  # a line may be torn
+                self._remember(uuid, int(generation))
+        self._lines = len(lines)
+        if self._graves_text().decode().splitlines() != lines:
+            atomic_file.write(self._graves, self._graves_text())
             self._lines = len(self._tombstones)
 
     def get(self, uuid: str) -> Record | None:
@@ -90,12 +117,12 @@ class Records:
     def keep(self, record: Record) -> None:
         """On disk when this returns."""
         body = msgspec.json.encode(record)
-        self._effect(record.uuid, self._write, self._path(record.uuid), body)
+        self._effect(record.uuid, atomic_file.write, self._path(record.uuid), body)
         self._records[record.uuid] = record
 
     def drop(self, uuid: str) -> None:
         """Forget the record; the tombstone stays."""
-        self._path(uuid).unlink(missing_ok=True)
+        self._effect(uuid, self._path(uuid).unlink, True)
         self._records.pop(uuid, None)
 
     def bury(self, uuid: str, generation: int) -> None:
@@ -105,11 +132,11 @@ class Records:
         with self._burying:
             if self._tombstones.get(uuid, 0) >= generation:
                 return
-            self._effect(uuid, self._append, f"{uuid} {generation}\n".encode())
+            self._effect(uuid, atomic_file.append, self._graves, f"{uuid} {generation}\n".encode())
             self._remember(uuid, generation)
             self._lines += 1
             if self._lines > 2 * self._most:
-                self._effect(uuid, self._write, self._graves, self._graves_text())
+                self._effect(uuid, atomic_file.write, self._graves, self._graves_text())
                 self._lines = len(self._tombstones)
 
     def keep_file(self, name: str, body: bytes) -> None:
@@ -137,38 +164,9 @@ class Records:
             offload(write, *args)
         except OSError as error:
             raise DriverError(
-                f"{self.host}: cannot record instance {uuid} in {self.directory} ({error}): nothing was done; "
-                "free space or mend the file system"
+                f"{self.host}: cannot record instance {uuid} in {self.directory} ({error}): nothing was done: "
+                "free space on this host, or mend its file system, then ask again"
             ) from error
-
-    def _write(self, path: Path, body: bytes) -> None:
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, body)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(fresh, path)
-        self._sync_directory()
-
-    def _append(self, line: bytes) -> None:
-        new = not self._graves.exists()
-        descriptor = os.open(self._graves, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if new:
-            self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def checked_uuid(uuid: str) -> str:

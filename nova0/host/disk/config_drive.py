@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pycdlib
 
+from nova0 import atomic_file
+
 LABEL = "config-2"
 
 
@@ -30,11 +32,8 @@ def write(tree: dict[str, bytes], path: Path) -> None:
             iso.add_fp(
                 io.BytesIO(content), len(content), f"{short.of(place)}.;1", rr_name=place.name, joliet_path=f"/{place}"
             )
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        with fresh.open("wb") as file:
+        with atomic_file.writing(path) as file:
             iso.write_fp(file)
-        fresh.replace(path)
     finally:
         iso.close()
 

@@ -31,8 +31,11 @@ def make(path: Path, base: Path | None, base_format: str, size_gb: int) -> bool:
     command = ["qemu-img", "create", "-q", "-f", "qcow2"]
     if base is not None:
         command += ["-F", base_format, "-b", str(base.resolve())]
-    _run([*command, str(fresh), *([str(size)] if size else [])], f"making disk {path.name}")
-    fresh.replace(path)
+    try:
+        _run([*command, str(fresh), *([str(size)] if size else [])], f"making disk {path.name}")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)  # of one that did not fit
     return True
 
 

@@ -6,7 +6,6 @@ Knows files and the images agent; nothing of instances, disks or hypervisors may
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
+from nova0 import atomic_file
 from nova0.mesh.bus import Bus
 from nova0.mesh.errors import Busy, CallTimeout, FileIncomplete, MeshError, Unreachable
 from nova0.mesh.streams.files import Files
@@ -128,7 +128,8 @@ class ImageCache:
         try:
             self._download(image, path, coming)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if atomic_file.is_full(error):
+                path.with_name(path.name + ".part").unlink(missing_ok=True)  # others need its room
                 error = self._no_space(image, image.size)
             elif not isinstance(error, MeshError):
                 LOG.exception("%s: image %s: download failed", self.host, image.id)

@@ -16,6 +16,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.host.network.bridge import METADATA
 from nova0.host.network.findings import PATH
 from nova0.objects.errors import NetworkError
@@ -50,13 +51,13 @@ class Dhcp:
         stale = self._stale_leases({port.mac.lower() for port in view.ports})
         if running is not None and not stale and _text(self._config) == config:
             if _text(self._hosts) != hosts:
-                self._hosts.write_text(hosts)
+                atomic_file.write(self._hosts, hosts, 0o644, sync=False)
                 os.kill(running, signal.SIGHUP)
             return
         self.end()
         self._drop_leases(stale)
-        self._config.write_text(config)
-        self._hosts.write_text(hosts)
+        atomic_file.write(self._config, config, 0o644, sync=False)
+        atomic_file.write(self._hosts, hosts, 0o644, sync=False)
         self._start()
 
     def tend(self) -> bool:
@@ -111,7 +112,7 @@ class Dhcp:
     def _drop_leases(self, macs: set[str]) -> None:
         if macs:
             kept = [line for mac, line in self._leased().items() if mac not in macs]
-            self._leases.write_text("".join(f"{line}\n" for line in kept))
+            atomic_file.write(self._leases, "".join(f"{line}\n" for line in kept), 0o644)
 
     def _start(self) -> None:
         program = shutil.which("dnsmasq", path=PATH)

@@ -15,6 +15,7 @@ import gevent
 import msgspec
 from gevent.lock import RLock
 
+from nova0 import atomic_file
 from nova0.host.network import links, nft
 from nova0.host.network.bridge import Bridges
 from nova0.host.network.carrier import Carrier
@@ -217,9 +218,7 @@ class LinuxCarrier(Carrier):
             raise NetworkError(f"{self.host}: {view.id!r} cannot name a network's folder")
         place = self.directory / view.id
         place.mkdir(parents=True, exist_ok=True)
-        fresh = place / "view.new"
-        fresh.write_bytes(msgspec.json.encode(view))
-        os.replace(fresh, place / "view.json")
+        atomic_file.write(place / "view.json", msgspec.json.encode(view))
 
     def _forward(self) -> None:
         if FORWARD.read_text().strip() != "1":

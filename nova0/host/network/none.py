@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from pathlib import Path
 
 import msgspec
 
+from nova0 import atomic_file
 from nova0.host.network.carrier import Carrier
 from nova0.objects.errors import NetworkError
 from nova0.objects.network import NetworkView, Port
+
+LOG = logging.getLogger(__name__)
 
 
 class _Plugged(msgspec.Struct):
@@ -33,7 +36,10 @@ class NoCarrier(Carrier):
 
     def open(self) -> None:
         if self._persist and self._file.exists():
-            self._books = msgspec.json.decode(self._file.read_bytes(), type=_Books)
+            try:
+                self._books = msgspec.json.decode(self._file.read_bytes(), type=_Books)
+            except (OSError, msgspec.DecodeError) as error:
+                LOG.warning("%s: %s cannot be read (%s); its networks are asked for anew", self.host, self._file, error)
 
     def apply(self, view: NetworkView) -> bool:
         if view.revision < self._books.revisions.get(view.id, -1):
@@ -85,7 +91,4 @@ class NoCarrier(Carrier):
     def _save(self) -> None:
         if not self._persist:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(self._books))
-        os.replace(fresh, self._file)
+        atomic_file.write(self._file, msgspec.json.encode(self._books), sync=False)

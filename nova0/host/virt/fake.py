@@ -7,7 +7,7 @@ image bytes, no processes, no threads, no devices may enter: thousands of these 
 from __future__ import annotations
 
 import fnmatch
-import os
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -17,6 +17,7 @@ import gevent
 import msgspec
 from oslo_config import cfg
 
+from nova0 import atomic_file
 from nova0.config import CONF, declare
 from nova0.host.virt.driver import Driver, Found, GuestDisks, GuestEvent
 from nova0.objects.errors import DriverError, InstanceNotFound
@@ -24,6 +25,7 @@ from nova0.objects.host import HostState
 from nova0.objects.instance import Instance
 from nova0.objects.states import PowerState
 
+LOG = logging.getLogger(__name__)
 STAGES = ("define", "start", "shut_down", "cut_power", "reset", "pause", "unpause", "remove")
 FAIL_KEY = "nova0:fail"  # server property: the stage that shall fail, e.g. nova0:fail=start
 
@@ -89,7 +91,10 @@ class FakeDriver(Driver):
                 f"{self.host}: [fake] delays and fail know no operation {', '.join(unknown)}: use {', '.join(STAGES)}"
             )
         if CONF.fake.persist and self._file.exists():
-            self._all = _guests.decode(self._file.read_bytes())
+            try:
+                self._all = _guests.decode(self._file.read_bytes())
+            except (OSError, msgspec.DecodeError) as error:
+                LOG.error("%s: %s cannot be read (%s): fake guests are gone", self.host, self._file, error)
         return ["guests are fake: they have a state and a console line, nothing runs"]
 
     def close(self) -> None:
@@ -239,11 +244,8 @@ class FakeDriver(Driver):
     def _save(self) -> None:
         if not CONF.fake.persist:
             return
-        fresh = self._file.with_suffix(".new")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(msgspec.json.encode(self._all))
-            os.replace(fresh, self._file)
+            atomic_file.write(self._file, msgspec.json.encode(self._all), sync=False)
         except OSError as error:
             raise DriverError(
                 f"{self.host}: keeping fake guests: {error}: free space, or set persist=false in [fake]"

@@ -21,6 +21,7 @@ import gevent
 import msgspec
 from gevent.event import AsyncResult, Event
 
+from nova0 import atomic_file
 from nova0.mesh.bus import Bus
 from nova0.mesh.errors import BadArguments, Busy, FileIncomplete, MeshError, StreamBroken
 from nova0.mesh.streams import contents as blocks
@@ -408,8 +409,4 @@ def _missing(descriptor: int, contents: Contents, indexes: range, buffer: memory
 def _settle(descriptor: int, part: Path, path: Path) -> None:
     os.fsync(descriptor)
     os.rename(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    atomic_file.sync_folder(path.parent)

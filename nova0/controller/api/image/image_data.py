@@ -59,7 +59,7 @@ def _receive(request: Request, image_id: str, length: int | None) -> None:
     except storage.UploadBusy:
         raise errors.conflict(f"Image {image_id} is being uploaded by another request.") from None
     except storage.StorageFull as error:
-        raise ApiError(413, str(error)) from None
+        raise ApiError(413 if error.too_large else 507, str(error)) from None
     except formats.BadFormat as error:
         raise errors.bad_request(f"Image {image_id} was refused: {error}.") from None
 

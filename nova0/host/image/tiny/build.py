@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.host.image.tiny import drivers, elf, packages
 from nova0.host.image.tiny.packages import CannotBuild
 from nova0.host.image.tiny.ramdisk import Ramdisk
@@ -77,9 +78,9 @@ def _build(work: Path, output_dir: Path, progress: Callable[[str], None], arch: 
     kernel = work / "tiny.vmlinuz"
     shutil.copyfile(tree / "boot" / f"vmlinuz-{version}", kernel)
     disk = work / "tiny.qcow2"
-    disk.write_bytes(empty_qcow2(DISK_BYTES))
+    atomic_file.write(disk, empty_qcow2(DISK_BYTES), 0o644)
     manifest = work / "tiny.json"
-    manifest.write_text(json.dumps(_manifest(version, kernel, ramdisk, disk), indent=1) + "\n")
+    atomic_file.write(manifest, json.dumps(_manifest(version, kernel, ramdisk, disk), indent=1) + "\n", 0o644)
     for made in (kernel, ramdisk, disk, manifest):
         made.chmod(0o644)
         made.replace(output_dir / made.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+from nova0 import atomic_file
+
 _DIRECTORY, _FILE, _LINK, _DEVICE = 0o040000, 0o100000, 0o120000, 0o020000
 
 
@@ -46,7 +48,7 @@ class Ramdisk:
             for number, (name, (mode, content, device)) in enumerate(self._entries.items(), 1)
         ]
         parts.append(_record(0, "TRAILER!!!", 0, b"", (0, 0)))
-        path.write_bytes(gzip.compress(b"".join(parts), 9, mtime=0))
+        atomic_file.write(path, gzip.compress(b"".join(parts), 9, mtime=0), 0o644)
 
 
 def _record(number: int, name: str, mode: int, content: bytes, device: tuple[int, int]) -> bytes:

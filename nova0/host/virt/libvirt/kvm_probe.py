@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from nova0 import atomic_file
+
 ANSWER_S = 2.0
 _EXIT_PORT, _EXIT_VALUE = 0xF4, 0x21
 _EXIT_STATUS = (_EXIT_VALUE << 1) | 1  # what QEMU's isa-debug-exit makes of the value
@@ -40,8 +42,7 @@ def answers(state_dir: Path) -> tuple[bool, str]:
     except (OSError, ValueError, KeyError):
         known = None  # first time, or not readable: ask
     works, note = probe()
-    state_dir.mkdir(parents=True, exist_ok=True)
-    remembered.write_text(json.dumps({"boot": boot, "works": works, "note": note}))
+    atomic_file.write(remembered, json.dumps({"boot": boot, "works": works, "note": note}), 0o644)
     return works, note
 
 

@@ -15,6 +15,7 @@ import time
 import uuid
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.objects.errors import DriverError
 
 START_S = 30.0  # a cold capability cache takes about 8 s
@@ -156,12 +157,12 @@ class OwnDaemon:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         for name in ("qemu", "nwfilter", "hooks"):
             (self.home / "etc" / name).mkdir(exist_ok=True)
-        (self.home / "etc" / "qemu.conf").write_text(QEMU_CONF)
+        atomic_file.write(self.home / "etc" / "qemu.conf", QEMU_CONF, 0o644)
         identity = self.home / "host_uuid"  # stable and unlike any other daemon's on this machine
         if not identity.exists():
-            identity.write_text(str(uuid.uuid4()))
+            atomic_file.write(identity, str(uuid.uuid4()), 0o644)
         settings = LIBVIRTD_CONF.format(host_uuid=identity.read_text().strip(), log=self.home / "log" / "libvirtd.log")
-        (self.home / "libvirtd.conf").write_text(settings)
+        atomic_file.write(self.home / "libvirtd.conf", settings, 0o644)
         hidden = self.home / "no-kvm"  # bound over the device read-only: not even root may write to it
         if self.without_kvm:
             hidden.touch()
