@@ -7,6 +7,7 @@ intent without an answer, found at start, is OutcomeUnknown.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -19,7 +20,8 @@ import msgspec
 from gevent.event import AsyncResult
 from msgspec import Struct
 
-from nova0 import atomic_file
+from nova0 import clock
+from nova0.clock import Moment
 from nova0.crashpoints import crash_point
 from nova0.mesh import wire
 from nova0.mesh.codec import wire_form
@@ -40,8 +42,12 @@ class Intent(Struct, array_like=True, tag=1):
     request_id: str
     hash: bytes
     method: str
-    at: float  # wall clock; only for ageing
+    at: float  # wall clock
     caller: str = ""
+    since: Moment | None = None  # for ageing; None: by an earlier nova0, which went by `at`
+
+    def age_s(self) -> float:
+        return clock.since(self.since) if self.since is not None else max(0.0, time.time() - self.at)
 
 
 class Done(Struct, array_like=True, tag=2):
@@ -97,19 +103,19 @@ class Journal:
         known = self._records.get((caller, request_id)) or self._records.get(("", request_id))
         if known is not None:
             if known.intent.hash != hash_:
-                raise BadArguments(f"{self._node}: request id {request_id} was used with other arguments")
+                raise BadArguments(f"{self._node}: request id {request_id} was used with other arguments", used=True)
             return known, False
         if self._below_mark(caller, request_id):
             raise Cancelled(f"{self._node}: {caller} has done with request {request_id}: a late copy is not run")
         self._make_room()
-        record = Record(Intent(request_id, hash_, method, time.time(), caller))
+        record = Record(Intent(request_id, hash_, method, time.time(), caller, clock.moment()))
         self._records[record.key] = record
         try:
             self._commit(record.intent)
         except BaseException as error:
             del self._records[record.key]
             self._later.append(Dropped([request_id], caller))
-            why = Busy(f"{self._node}: {method} was not started: its journal takes nothing: {error}")
+            why = Busy(f"{self._node}: {method} was not started: its journal takes nothing: {error}: free space there")
             record.done.set((False, _encode(wire_form(why))))
             if isinstance(error, OSError):
                 raise why from error
@@ -206,11 +212,8 @@ class Journal:
     # on the worker's thread, which alone writes
 
     def _write(self, body: bytes) -> None:
-        try:
-            atomic_file.write_all(self._file.fileno(), body)
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
+        if os.write(self._file.fileno(), body) != len(body):
+            raise OSError(errno.ENOSPC, f"{self._path}: no space left; free some, nothing new is started before")
 
     def _write_batch(self, jobs: list[Job]) -> None:
         """All that wait by one write, then one fsync for them; none of them if the disk refuses it. (Each system
@@ -267,7 +270,7 @@ class Journal:
 
     def _apply(self, entry: Intent | Done | Dropped) -> None:
         if isinstance(entry, Intent):
-            record = Record(entry, max(0.0, time.time() - entry.at))
+            record = Record(entry, entry.age_s())
             self._records[record.key] = record
         elif isinstance(entry, Done):
             if (entry.caller, entry.request_id) in self._records:

@@ -84,7 +84,7 @@ class Stores:
         except FileNotFoundError:
             return None
         except BROKEN as error:
-            LOG.error("%s cannot be read (%s): once the store is the right one, `nova0 adopt` writes it anew", path, error)
+            LOG.error("%s cannot be read (%s): once the store is known to be right, `nova0 adopt`", path, error)
             return None
 
     @property

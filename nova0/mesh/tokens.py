@@ -19,11 +19,14 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from nova0 import clock
+from nova0.clock import Moment
 from nova0.mesh.errors import JoinRefused
 from nova0.mesh.keys import write_secret
 from nova0.mesh.wire import BROKEN
 
 MAX_TOKENS = 1000
+FORGET_S = 86400.0  # one that has expired is kept so long, to answer those who ask again
 
 
 class Seed(Struct, array_like=True, frozen=True):
@@ -70,6 +73,14 @@ class Grant(Struct):
     host: str | None
     minted_by: str
     taken: dict[str, str] = {}  # host -> hex of the key it took a use for: a lost answer is asked again
+    minted: Moment | None = None  # None: by an earlier nova0, which went by the clock of the day alone
+    lifetime_s: float = 0.0
+
+    def left_s(self) -> float:
+        """Seconds it is still good for, below 0 once it is not. A clock that is set meanwhile changes nothing."""
+        if self.minted is None:
+            return self.expires_at - time.time()
+        return self.lifetime_s - clock.since(self.minted)
 
 
 class TokenBook(Protocol):
@@ -95,8 +106,7 @@ class FileTokenBook:
 
     def add(self, grant: Grant) -> None:
         with self._open() as book:
-            now = time.time()
-            for old in [g.token_id for g in book.values() if g.expires_at < now - 86400]:
+            for old in [g.token_id for g in book.values() if g.left_s() < -FORGET_S]:
                 del book[old]
             if len(book) >= MAX_TOKENS:
                 raise JoinRefused(f"{MAX_TOKENS} tokens exist: revoke some, or wait until they expire")
@@ -111,7 +121,7 @@ class FileTokenBook:
                 raise refused
             if grant.taken.get(host) == key.hex():
                 return grant
-            if grant.uses_left < 1 or time.time() > grant.expires_at:
+            if grant.uses_left < 1 or grant.left_s() < 0:
                 raise refused
             if grant.host is not None and grant.host != host:
                 raise JoinRefused(f"this token is for host {grant.host}, not {host}")
@@ -174,6 +184,8 @@ def mint(
             secret_sha256=hashlib.sha256(secret).hexdigest(),
             uses_left=uses,
             expires_at=time.time() + lifetime_s,
+            minted=clock.moment(),
+            lifetime_s=lifetime_s,
             roles=roles,
             host=host,
             minted_by=minted_by,

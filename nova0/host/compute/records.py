@@ -81,8 +81,8 @@ class Records:
         except OSError as refused:  # a disk that takes nothing: it is found again at the next start
             LOG.warning("%s: %s stays where it is: %s", self.host, path, refused)
         LOG.error(
-            "%s: the record of instance %s cannot be read (%s): set aside as %s; its guest runs on and is taken up again "
-            "from the store: look at `nova0 ps --all`, then remove that file",
+            "%s: the record of instance %s cannot be read (%s): set aside as %s; its guest runs on and is taken up "
+            "again from the store: look at `nova0 ps --all`, then remove that file",
             *(self.host, path.stem, error, aside),
         )
 

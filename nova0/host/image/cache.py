@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from nova0 import atomic_file
+from nova0 import atomic_file, clock
 from nova0.mesh.bus import Bus
 from nova0.mesh.errors import Busy, CallTimeout, FileIncomplete, MeshError, Unreachable
 from nova0.mesh.streams.files import Files
@@ -63,6 +63,7 @@ class ImageCache:
         self.host, self.directory, self._images, self._patience_s = bus.host, directory, images, patience_s
         self._files = Files(bus)
         self._coming: dict[str, _Download] = {}
+        self._aged_at = clock.moment()
 
     def open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o711)  # the hypervisor's user passes through
@@ -102,7 +103,13 @@ class ImageCache:
     def age(self, used: set[str], unused_s: float) -> list[str]:
         """Remove images (and leftovers of downloads) that nobody uses and that were not asked for within
         `unused_s`; returns what was removed."""
-        removed = []
+        removed: list[str] = []
+        moved, self._aged_at = clock.jumped_s(self._aged_at), clock.moment()
+        if moved:  # ages tell nothing now: they begin anew
+            LOG.warning("%s: image cache: not cleaned: this host's clock was moved by %+.0f s", self.host, moved)
+            for path in self.directory.iterdir():
+                _touch(path)
+            return removed
         for path in sorted(self.directory.iterdir()):
             image_id = path.name.removesuffix(".part")
             idle = image_id not in self._coming and (path.suffix == ".part" or image_id not in used)
