@@ -32,6 +32,8 @@ def run(name: str) -> int:
     from nova0.agents.controller_bundle import ControllerBundle
     from nova0.agents.host_bundle import HostBundle
 
+    from nova0.controller.db.store import StoreUnavailable
+
     bundles: dict[str, Callable[[], Any]] = {"controller": ControllerBundle, "host": HostBundle}
     if name not in bundles:
         print(f"nova0: there is no bundle {name!r}: controller or host", file=sys.stderr)
@@ -49,7 +51,8 @@ def run(name: str) -> int:
             bundle.stop()
     except Exception as error:
         logger.debug("start failed", exc_info=True)
-        print(f"nova0 {name}: {getattr(error, 'message', None) or error}", file=sys.stderr)
+        told = str(error) if isinstance(error, StoreUnavailable) else getattr(error, "message", None) or error
+        print(f"nova0 {name}: {told}", file=sys.stderr)
         return 1
     return 0
 
@@ -67,7 +70,7 @@ def only_one(name: str) -> Iterator[None]:
             raise RuntimeError(
                 f"a {name} already runs here (pid {lock.read().strip() or '?'}): `nova0 down` stops it"
             ) from None
-        atomic_file.overwrite(lock.fileno(), str(os.getpid()).encode())
+        atomic_file.overwrite(lock.fileno(), folder / f"{name}.lock", str(os.getpid()).encode())
         yield
 
 

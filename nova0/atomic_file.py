@@ -98,15 +98,16 @@ def append(path: Path, body: bytes, mode: int = 0o600) -> None:
         sync_folder(path.parent)
 
 
-def overwrite(descriptor: int, body: bytes) -> None:
-    """The whole content of an open file that others have locked or watch, and that so must stay the same file: a
+def overwrite(descriptor: int, path: Path, body: bytes) -> None:
+    """The whole content of `path`, open as `descriptor`, which must stay the same file since others lock it: a
     process's number in its lock. Raises OSError; the file is then empty."""
     os.ftruncate(descriptor, 0)
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
         write_all(descriptor, body)
-    except OSError:
+    except OSError as error:
         os.ftruncate(descriptor, 0)
+        error.filename = str(path)
         raise
 
 

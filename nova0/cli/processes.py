@@ -45,13 +45,14 @@ def holder(state_path: Path, name: str) -> int | None:
 @contextmanager
 def only_one(state_path: Path, name: str) -> Iterator[bool]:
     """Hold run/<name>.lock; False when somebody else has it."""
-    with open(state_path / "run" / f"{name}.lock", "a+") as lock:
+    path = state_path / "run" / f"{name}.lock"
+    with open(path, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             yield False
             return
-        atomic_file.overwrite(lock.fileno(), str(os.getpid()).encode())
+        atomic_file.overwrite(lock.fileno(), path, str(os.getpid()).encode())
         yield True
 
 

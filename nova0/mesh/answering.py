@@ -336,7 +336,8 @@ class Answering:
             job = self._jobs.get(key)
             if job is not None:
                 if _hash(call) != _hash(job.call):
-                    raise BadArguments(f"{self._here}: request id {call.request_id} was used with other arguments")
+                    why = f"{self._here}: request id {call.request_id} was used with other arguments"
+                    raise BadArguments(why, used=True)
                 job.join(reply, call)
                 return
             if call.ms_left <= 0:

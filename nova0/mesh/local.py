@@ -313,7 +313,8 @@ class LocalBus(BaseBus):
         again = work is not None
         if work is not None:
             if work.hash != hash_:
-                raise BadArguments(f"{self.node}: request id {caller.request_id} was used with other arguments")
+                why = f"{self.node}: request id {caller.request_id} was used with other arguments"
+                raise BadArguments(why, used=True)
             work.join(total_s)
         else:
             if len(self._work) >= RECORDS:

@@ -31,6 +31,11 @@ class LeaveRefused(MeshError):
 
 
 @wire_error
+class ControllerUnavailable(MeshError):
+    """The controller can write nothing down now (its disk is full); nothing was done there: ask again later."""
+
+
+@wire_error
 class NotSupported(MeshError):
     """The driver of this host cannot do that."""
 

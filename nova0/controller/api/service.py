@@ -12,20 +12,24 @@ from urllib.parse import parse_qs
 
 import bottle
 import msgspec
-import peewee
 
-from nova0 import log, trace
+from nova0 import atomic_file, log, trace
 from nova0.controller.api import authentication, bodies, microversion, request_ids, validation
 from nova0.controller.api.errors import SHAPES, ApiError
 from nova0.controller.api.microversion import MINIMUM, Version
 from nova0.controller.api.request import Answer, Query, Request
 from nova0.controller.api.resource import Route, at
+from nova0.controller.db.store import StoreDamaged, StoreUnavailable
 from nova0.controller.identity.tokens import Tokens
 from nova0.controller.services import Services
 
 LOG = logging.getLogger(__name__)
 TARGET_MOST_BYTES = 8192  # path and query
 QUERY_MOST_FIELDS = 256
+DISK_FULL = (
+    "The controller can write nothing down now: its disk is full. Nothing was changed; once its operator has mended "
+    "that (free space there, or give state_path a larger disk) ask again."
+)
 
 
 class Service:
@@ -100,11 +104,15 @@ class Service:
                 return self._respond(variants, environ, params)
             except ApiError as error:
                 return self._error(error)
-            except peewee.OperationalError as error:
-                if "full" in str(error):
-                    LOG.error("the store's disk is full: %s", error)
-                    return self._error(ApiError(507, "The controller's disk is full; nothing was changed."))
-                return self._unexpected()
+            except StoreDamaged as error:
+                return self._error(ApiError(500, error.message))
+            except StoreUnavailable as error:
+                return self._error(ApiError(507 if error.full else 503, error.message))
+            except OSError as error:
+                if not atomic_file.is_full(error):
+                    return self._unexpected()
+                LOG.error("%s %s: the disk takes nothing: %s", environ["REQUEST_METHOD"], environ["PATH_INFO"], error)
+                return self._error(ApiError(507, DISK_FULL))
             except Exception:  # noqa: BLE001 - the client gets JSON, the log the trace
                 return self._unexpected()
 

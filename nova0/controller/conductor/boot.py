@@ -173,6 +173,9 @@ class Boot(Operation):
         message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         self._clean(row)
         details = str(getattr(error, "data", {}).get("trace", message))
+        if isinstance(error, NoValidHost) and self.data.get("reasons"):  # why those that were chosen could not
+            refused = "; ".join(self.data["reasons"])
+            message, details = f"{message} {refused}", f"{details}\n{refused}"
         together = self.step == "schedule" and not self.data.get("tried") and self.data.get("batch")
 
         def commit() -> None:

@@ -37,6 +37,7 @@ from nova0.controller.conductor.stop import Stop
 from nova0.controller.conductor.unpause import Unpause
 from nova0.controller.db.base_table import now
 from nova0.controller.db.operation_tables import OperationRow
+from nova0.controller.db.store import StoreUnavailable
 from nova0.crashpoints import crash_point
 from nova0.log import request as log_request
 from nova0.mesh.errors import MeshError
@@ -101,19 +102,25 @@ class Engine:
                     if taken is not None:
                         self._under_way[taken.uuid] = taken.subject
                         self._pool.spawn(self._drive, taken)
+            except StoreUnavailable:  # the store has logged it, and says when it takes writes again
+                gevent.sleep(LOOK_S)
             except Exception:
                 log.exception("reading the books of operations failed; trying again")
                 gevent.sleep(LOOK_S)
 
+    def _now(self) -> float:
+        """By which waits and leases of operations go: not the clock of the day, which may jump."""
+        return self.world.store.clock.now()
+
     def _renew(self) -> None:
-        OperationRow.update(lease_until=now() + LEASE_S).where(
+        OperationRow.update(lease_until=self._now() + LEASE_S).where(
             OperationRow.owner == self.owner, OperationRow.uuid.in_(list(self._under_way))
         ).execute()
 
     def _due(self) -> list[OperationRow]:
         names: Any = (
             OperationRow.select(OperationRow.uuid, OperationRow.subject, OperationRow.kind)
-            .where(OperationRow.state.in_(("ready", "running")), OperationRow.not_before <= now())
+            .where(OperationRow.state.in_(("ready", "running")), OperationRow.not_before <= self._now())
             .order_by(OperationRow.id)
             .limit(AT_ONCE * 2)
         )
@@ -129,7 +136,7 @@ class Engine:
         return due
 
     def _take(self, row: OperationRow) -> OperationRow | None:
-        fence, moment = row.fence, now()
+        fence, moment = row.fence, self._now()
 
         def closure() -> bool:
             free = (
@@ -162,6 +169,8 @@ class Engine:
             log.info("%s of %s was taken over or superseded", row.kind, row.subject)
         except gevent.GreenletExit:
             raise
+        except StoreUnavailable:  # taken up again, at the step that was recorded last
+            gevent.sleep(LOOK_S)
         except Exception:
             log.exception("%s of %s: step %s could not be recorded; trying again", row.kind, row.subject, row.step)
             gevent.sleep(LOOK_S)
@@ -183,7 +192,7 @@ class Engine:
         crash_point(f"{name}.begun")
         try:
             outcome: Done | Later = getattr(operation, step)()
-        except FenceLost:
+        except (FenceLost, StoreUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - every failure of a step has its recorded end
             if not isinstance(error, MeshError):
@@ -196,7 +205,7 @@ class Engine:
         except StepAgain:
             row.attempt += 1
             return True
-        except (FenceLost, peewee.DatabaseError):
+        except (FenceLost, StoreUnavailable, peewee.DatabaseError):
             raise
         except Exception as error:  # noqa: BLE001 - what a commit can't do (no address left) ends the operation
             self._record_failure(operation, error)
@@ -211,7 +220,7 @@ class Engine:
         row = operation.row
         if isinstance(outcome, Later):
             following: str | None = outcome.next or row.step
-            state, not_before = "running", now() + outcome.seconds
+            state, not_before = "running", self._now() + outcome.seconds
         else:
             following = outcome.next or operation.following(operation.step)
             state, not_before = ("running" if following else "done"), 0.0
@@ -262,8 +271,8 @@ class Engine:
 
         def closure() -> None:
             ours = {"uuid": row.uuid, "fence": row.fence, "state": "running"}
-            written = OperationRow.change(ours, **{"data": operation.data, "lease_until": now() + LEASE_S, **columns})
-            if written != 1:
+            always = {"data": operation.data, "lease_until": self._now() + LEASE_S}
+            if OperationRow.change(ours, **{**always, **columns}) != 1:
                 raise FenceLost
             also()
 

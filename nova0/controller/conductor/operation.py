@@ -19,7 +19,7 @@ from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.db.store import Store
 from nova0.controller.scheduler.scheduler import Scheduler
 from nova0.mesh.bus import Bus
-from nova0.mesh.errors import Busy, CallTimeout, Cancelled, MeshError, OutcomeUnknown, Unreachable
+from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, MeshError, OutcomeUnknown, Unreachable
 from nova0.objects.errors import LeaveRefused
 from nova0.rpcapi.compute import ComputeAPI
 
@@ -190,6 +190,12 @@ class Operation(ABC):
             try:
                 return getattr(self.host(host, method, on_progress), method)(*args)
             except (OutcomeUnknown, Cancelled):
+                self.row.attempt += 1
+                self._record_attempt()
+            except BadArguments as error:
+                if not error.data.get("used"):
+                    raise
+                # Asked before a restart, or before the disk was full; what is to be told has changed since.
                 self.row.attempt += 1
                 self._record_attempt()
             except (CallTimeout, Unreachable, Busy) as error:

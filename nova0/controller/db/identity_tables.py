@@ -40,7 +40,8 @@ class UserRow(Table):
     email = CharField(null=True)
     description = TextField(null=True)
     default_project_id = CharField(null=True)
-    tokens_not_before = FloatField(default=0.0)  # tokens issued earlier are void
+    tokens_not_before = FloatField(default=0.0)  # of stores before `token_series`: tokens issued earlier are void
+    token_series = CharField(default="")  # drawn anew with a new password, or a disabling: tokens of another are void
     created_at = FloatField(default=now)
 
     class Meta:
@@ -72,10 +73,12 @@ class AssignmentRow(Table):
 
 
 class RevokedTokenRow(Table):
-    """Tokens taken back before their time; removed once expired."""
+    """Tokens taken back before their time. Kept until no clock could show them unexpired: `forget_at` is by the
+    store's steady clock, `expires_at` as the token itself says."""
 
     audit_id = CharField(primary_key=True)
     expires_at = FloatField(index=True)
+    forget_at = FloatField(default=14400.0)
 
     class Meta:
         table_name = "revoked_token"

@@ -23,7 +23,7 @@ class OperationRow(Table):
     user_id = CharField(default="")
     project_id = CharField(default="")
     owner = CharField(null=True)
-    lease_until = FloatField(null=True)
+    lease_until = FloatField(null=True)  # by the store's steady clock, as `not_before`
     fence = IntegerField(default=0)
     error = TextField(null=True)
     not_before = FloatField(default=0.0)  # a step that waits (for a host to return) sets it

@@ -29,7 +29,7 @@ from nova0.host.virt.load import load_driver
 from nova0.mesh.bus import Bus, Member, Status
 from nova0.mesh.errors import Busy, CallTimeout, Unreachable
 from nova0.mesh.surface import Role, Surface
-from nova0.objects.errors import DriverError, NetworkError
+from nova0.objects.errors import ControllerUnavailable, DriverError, NetworkError
 from nova0.rpcapi.conductor import ConductorAPI
 from nova0.rpcapi.images import ImagesAPI
 
@@ -148,7 +148,7 @@ class Machine:
         everything when it is back."""
         try:
             action()
-        except (Unreachable, CallTimeout, Busy) as error:
+        except (Unreachable, CallTimeout, Busy, ControllerUnavailable) as error:
             LOG.debug("%s: not told: %s", self.host, error)
 
     def _open_files(self) -> None:

@@ -14,7 +14,7 @@ from nova0.crashpoints import crash_point
 from nova0.host.compute.guests import Guests
 from nova0.host.compute.records import Record
 from nova0.mesh.errors import Busy, CallTimeout, Unreachable
-from nova0.objects.errors import LeaveRefused
+from nova0.objects.errors import ControllerUnavailable, LeaveRefused
 from nova0.objects.host import GuestInfo
 from nova0.objects.states import PowerState
 
@@ -36,7 +36,7 @@ def start_with_leave(guests: Guests, record: Record, begin: Callable[[], None]) 
     asked_at = time.monotonic()
     try:
         lease_ms = guests.conductor().leave(uuid, generation)
-    except (Unreachable, CallTimeout, Busy) as error:
+    except (Unreachable, CallTimeout, Busy, ControllerUnavailable) as error:
         raise LeaveRefused(
             f"{guests.host}: start of {record.instance.domain_name}: the controller gave no leave ({error}); "
             "nothing was started: try again when it answers",

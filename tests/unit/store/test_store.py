@@ -13,8 +13,9 @@ import pytest
 from gevent import monkey
 
 from nova0.controller.db import migrations
+from nova0.controller.db.base_table import DATABASE
 from nova0.controller.db.operation_tables import FactRow, OutboxRow
-from nova0.controller.db.store import Store
+from nova0.controller.db.store import Store, StoreDamaged, StoreUnavailable
 from nova0.controller.db.tables import ALL
 
 
@@ -56,7 +57,8 @@ def test_acknowledged_writes_survive_a_kill(tmp_path):
 from gevent import monkey; monkey.patch_all()
 import sys, os, signal
 from pathlib import Path
-from nova0.controller.db.store import Store
+from nova0.controller.db.base_table import DATABASE
+from nova0.controller.db.store import Store, StoreDamaged, StoreUnavailable
 from nova0.controller.db.operation_tables import OutboxRow
 store = Store(Path(sys.argv[1]))
 for n in range(50):
@@ -127,3 +129,79 @@ def test_the_loop_runs_on_while_the_store_is_busy(store):
     store.read(lambda: sleep(0.3))
     ticking.kill()
     assert len(ticks) > 50
+
+
+def full(store, pages=None):
+    """SQLite's own bound on the file: what it says at it is what it says on a full disk. Without `pages`: none."""
+    store.read(lambda: DATABASE.execute_sql(f"PRAGMA max_page_count = {pages or 1 << 30}").fetchall())
+
+
+def big():
+    return OutboxRow.create(event_type="big", payload={"x": "y" * 200_000})
+
+
+def test_a_full_store_says_so_undoes_all_and_goes_on_without_a_restart(store, caplog):
+    store.write(lambda: add("before"))
+    mark = store.commit_mark()
+    full(store, 1)  # SQLite takes the present size for less
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable) as told:
+            store.write(big)
+        assert told.value.full and "its disk is full" in told.value.message and "free space" in told.value.message
+        assert str(store.path) not in told.value.message and str(store.path) in str(told.value)
+    assert names(store) == ["before"] and store.commit_mark() == mark
+    full(store)
+    store.write(big)
+    assert names(store) == ["before", "big"] and store.commit_mark() == mark + 1
+    assert caplog.text.count("takes nothing down") == 1 and caplog.text.count("takes writes again") == 1
+
+
+def test_what_fits_is_written_beside_what_does_not(store):
+    full(store, 1)
+    jobs = [gevent.spawn(lambda closure=closure: store.write(closure)) for closure in (lambda: add("small"), big)]
+    gevent.joinall(jobs)
+    full(store)
+    assert isinstance(jobs[1].exception, StoreUnavailable)
+    assert names(store) == (["small"] if jobs[0].successful() else [])
+
+
+def test_a_commit_that_fails_undoes_every_closure_of_it(store, monkeypatch):
+    """As SQLite does when the journal cannot grow: it has rolled back by itself, and a second ROLLBACK is an error."""
+    real = DATABASE.execute_sql
+
+    def fails(sql, *rest, **more):
+        if sql != "COMMIT":
+            return real(sql, *rest, **more)
+        real("ROLLBACK")
+        cause = sqlite3.OperationalError("database or disk is full")
+        cause.sqlite_errorcode = sqlite3.SQLITE_FULL
+        error = peewee.OperationalError("database or disk is full")
+        error.__context__ = cause
+        raise error
+
+    monkeypatch.setattr(DATABASE, "execute_sql", fails)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            store.write(lambda: add("lost"))
+    monkeypatch.undo()
+    store.write(lambda: add("kept"))
+    assert names(store) == ["kept"]
+
+
+@pytest.mark.parametrize("done", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_store_taken_away_while_it_is_open_takes_nothing_more(store, done):
+    store.write(lambda: add("kept"))
+    done(store.path)
+    with pytest.raises(StoreDamaged, match=r"while nova0 runs.*put a backup back"):
+        store.write(lambda: add("would be lost"))
+
+
+def test_a_store_locked_by_another_program_is_not_called_full(store):
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    store.read(lambda: DATABASE.execute_sql("PRAGMA busy_timeout = 10").fetchall())
+    with pytest.raises(StoreUnavailable, match="locked") as told:
+        store.write(lambda: add("x"))
+    assert not told.value.full
+    holder.close()
+    store.write(lambda: add("y"))
