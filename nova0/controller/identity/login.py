@@ -44,13 +44,25 @@ def log_in(store: Store, tokens: Tokens, auth: dict[str, Any]) -> Claims:
         issued_at=time.time(),
         expires_at=proved.expires_at,
         audit_ids=proved.audit_ids,
+        series=proved.series,
+        ends=proved.ends,
     )
 
 
-def _fresh(user_id: str, method: str, **more: Any) -> Claims:
+def _fresh(store: Store, user: UserRow, method: str, lasts_s: float = LIFETIME_S, **more: Any) -> Claims:
+    """`user` as it was when the proof was read: a password changed since then voids the token."""
     moment = time.time()
-    values: dict[str, Any] = {"scope": "", "scope_id": "", "expires_at": moment + LIFETIME_S} | more
-    return Claims(user_id=user_id, methods=[method], issued_at=moment, audit_ids=[new_audit_id()], **values)
+    values: dict[str, Any] = {"scope": "", "scope_id": ""} | more
+    return Claims(
+        user_id=user.id,
+        methods=[method],
+        issued_at=moment,
+        expires_at=moment + lasts_s,
+        audit_ids=[new_audit_id()],
+        series=user.token_series,
+        ends=store.clock.now() + lasts_s,
+        **values,
+    )
 
 
 def _by_password(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
@@ -60,7 +72,7 @@ def _by_password(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
         raise LoginRefused("unknown user or wrong password")
     if user is None or not user.enabled:
         raise LoginRefused("the user is disabled")
-    return _fresh(user.id, "password")
+    return _fresh(store, user, "password")
 
 
 def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
@@ -79,6 +91,8 @@ def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
             expires_at=held.expires_at,
             audit_ids=[new_audit_id(), held.audit_ids[-1]],
             credential_id=held.credential_id,
+            series=held.series,
+            ends=held.ends,
         )
     return Claims(
         user_id=held.user_id,
@@ -88,29 +102,32 @@ def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
         issued_at=moment,
         expires_at=held.expires_at,
         audit_ids=[new_audit_id(), held.audit_ids[-1]],
+        series=held.series,
+        ends=held.ends,
     )
 
 
 def _by_application_credential(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
-    def closure() -> ApplicationCredentialRow | None:
+    def closure() -> tuple[ApplicationCredentialRow | None, UserRow | None]:
         table = ApplicationCredentialRow
         if proof.get("id"):
-            return table.get_or_none(table.id == proof["id"])
+            row = table.get_or_none(table.id == proof["id"])
+            return row, UserRow.get_or_none(UserRow.id == row.user_id) if row else None
         user = find_user(proof.get("user") or {})
-        return table.get_or_none(table.user_id == user.id, table.name == proof.get("name")) if user else None
+        return (table.get_or_none(table.user_id == user.id, table.name == proof.get("name")) if user else None), user
 
-    row = store.read(closure)
-    if not passwords.verify(row.secret_hash if row else None, proof.get("secret") or "") or row is None:
+    row, user = store.read(closure)
+    good = passwords.verify(row.secret_hash if row else None, proof.get("secret") or "")
+    if not good or row is None or user is None:
         raise LoginRefused("unknown application credential or wrong secret")
-    expires = time.time() + LIFETIME_S
-    if row.expires_at:
-        expires = min(expires, row.expires_at)
+    lasts_s = min(LIFETIME_S, row.expires_at - time.time()) if row.expires_at else LIFETIME_S
     return _fresh(
-        row.user_id,
+        store,
+        user,
         "application_credential",
+        lasts_s,
         scope="project",
         scope_id=row.project_id,
-        expires_at=expires,
         credential_id=row.id,
     )
 

@@ -3,6 +3,10 @@
 What a token may do is looked up in the books, not sealed in it, so that a role taken away or a user disabled
 counts at once; a look-up is kept for moments, and dropped at any change. Taken-back tokens are kept by audit
 id until they would have expired.
+
+A clock of the day that is wrong must leave nothing behind. So a token also ends by the store's steady clock, which
+nobody can set; what was taken back is forgotten by that clock alone; and a new password voids the tokens got by the
+old one by a mark that they carry (`token_series`), not by the time they were issued.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from nova0.controller.db.identity_tables import (
 from nova0.controller.db.store import Store
 
 LIFETIME_S = 4 * 3600
+CLOCKS_DIFFER_S = 300.0  # a token issued so far ahead of the clock is still taken
 KEPT_S, KEPT_MOST = 5.0, 1000  # looked-up tokens; a look-up is a third of a small request's work
 IMPLIED = {"admin": ("manager",), "manager": ("member",), "member": ("reader",)}
 
@@ -49,6 +54,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float
     audit_ids: list[str]
     credential_id: str = ""  # application credential it was got with
+    series: str | None = None  # its user's when it was issued; None: a token of a nova0 before there were any
+    ends: float | None = None  # by the store's steady clock; None as above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,8 @@ class Tokens:
         """The holder of a token; TokenInvalid when it is not good now. What was looked up is kept for
         KEPT_S, or until `forget`."""
         at, known = self._known.get(text, (0.0, None))
-        if known is not None and time.monotonic() - at < KEPT_S and known.claims.expires_at > time.time():
+        if known is not None and time.monotonic() - at < KEPT_S:
+            self._in_time(known.claims)
             return known
         claims, changes = self.open(text), self._changes
         identity = self._store.read(lambda: look_up(claims))
@@ -107,7 +115,7 @@ class Tokens:
         self._known.clear()
 
     def open(self, text: str) -> Claims:
-        """What a token of ours says, expired or not being checked; TokenInvalid when it is not ours."""
+        """What a token of ours says; TokenInvalid when it is none of ours, or not good at this time."""
         if len(text) > 2048:
             raise TokenInvalid("not a token of ours")
         try:
@@ -115,22 +123,39 @@ class Tokens:
             claims = msgspec.msgpack.decode(self._fernet.decrypt(sealed + b"=" * (-len(sealed) % 4)), type=Claims)
         except (InvalidToken, UnicodeEncodeError, msgspec.DecodeError):
             raise TokenInvalid("not a token of ours") from None
-        if claims.expires_at <= time.time():
-            raise TokenInvalid("expired")
+        self._in_time(claims)
         return claims
 
+    def _in_time(self, claims: Claims) -> None:
+        """TokenInvalid for one that has ended by either clock, or was issued by a clock that was ahead."""
+        now, clock = time.time(), self._store.clock
+        if claims.expires_at <= now or (claims.ends is not None and claims.ends <= clock.now()):
+            raise TokenInvalid("expired")
+        if claims.issued_at > now + CLOCKS_DIFFER_S:
+            ahead = f"{claims.issued_at - now:.0f} s ahead of this controller's clock"
+            raise TokenInvalid(f"issued {ahead}, which was or is wrong: log in again")
+
     def revoke(self, text: str) -> None:
-        """Take a token back; forgets those long expired meanwhile. TokenInvalid when it is none."""
+        """Take a token back; forgets those that have ended by the steady clock. TokenInvalid when it is none."""
         claims = self.open(text)
 
         def closure() -> None:
-            RevokedTokenRow.delete().where(RevokedTokenRow.expires_at < time.time()).execute()
+            now = self._store.clock.now()
+            if RevokedTokenRow.delete().where(RevokedTokenRow.forget_at < now).execute():
+                self._store.clock.keep()  # what was forgotten must stay past, also after a restart of the machine
             RevokedTokenRow.insert(
-                audit_id=claims.audit_ids[0], expires_at=claims.expires_at
+                audit_id=claims.audit_ids[0],
+                expires_at=claims.expires_at,
+                forget_at=claims.ends or now + max(LIFETIME_S, claims.expires_at - time.time()),
             ).on_conflict_ignore().execute()
 
         self._store.write(closure)
         self.forget()
+
+
+def void_all(user: UserRow) -> None:
+    """All tokens this user has now are void from here on; the row is to be saved by the caller."""
+    user.token_series = os.urandom(9).hex()
 
 
 def new_audit_id() -> str:
@@ -141,14 +166,23 @@ def _key(path: Path) -> bytes:
     """The key in `path`. Made so that of two processes starting together both end with the same one."""
     if not path.exists():
         atomic_file.create(path, Fernet.generate_key())
-    return path.read_bytes().strip()
+    key = path.read_bytes().strip()
+    if not key:
+        raise RuntimeError(f"{path} is empty: put it back from a backup, or remove it: everybody logs in again then")
+    return key
 
 
 def look_up(claims: Claims) -> Identity:
     """Inside a store closure: the holder as things stand now. TokenInvalid when any part of it is gone."""
     user = UserRow.get_or_none(UserRow.id == claims.user_id)
-    if user is None or not user.enabled or claims.issued_at < user.tokens_not_before:
-        raise TokenInvalid("its user is gone or disabled, or has changed the password")
+    if user is None or not user.enabled:
+        raise TokenInvalid("its user is gone or disabled")
+    if claims.series is None:
+        void = bool(user.token_series) or claims.issued_at < user.tokens_not_before
+    else:
+        void = claims.series != user.token_series
+    if void:
+        raise TokenInvalid("its user has changed the password, or was disabled, since")
     if RevokedTokenRow.get_or_none(RevokedTokenRow.audit_id == claims.audit_ids[0]):
         raise TokenInvalid("taken back")
     more: dict[str, Any] = {}

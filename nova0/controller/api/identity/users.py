@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
@@ -17,6 +16,7 @@ from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.identity_tables import AssignmentRow, ProjectRow, UserRow
 from nova0.controller.identity import passwords, removal
+from nova0.controller.identity.tokens import void_all
 
 _PASSWORD = {"type": "string", "minLength": 1, "maxLength": passwords.MOST_LENGTH}
 _FIELDS = {
@@ -111,9 +111,9 @@ def update(request: Request, user_id: str) -> dict[str, Any]:
             if key in wanted and (wanted[key] is not None or key not in ("name", "enabled")):
                 setattr(row, key, wanted[key])
         if hashed:
-            row.password_hash, row.tokens_not_before = hashed, time.time()
-        if wanted.get("enabled") is False:
-            row.tokens_not_before = time.time()
+            row.password_hash = hashed
+        if hashed or wanted.get("enabled") is False:
+            void_all(row)
         try:
             row.save()
         except peewee.IntegrityError:
@@ -141,11 +141,14 @@ def change_password(request: Request, user_id: str) -> None:
     if not good or row is None or not row.enabled:
         raise authentication.unauthorized(request.services.public_url)
     hashed = passwords.hash_password(wanted["password"])
-    request.store.write(
-        lambda: (
-            UserRow.update(password_hash=hashed, tokens_not_before=time.time()).where(UserRow.id == user_id).execute()
-        )
-    )
+
+    def closure() -> None:
+        user = get(user_id)
+        user.password_hash = hashed
+        void_all(user)
+        user.save()
+
+    request.store.write(closure)
 
 
 @route("GET", "/users/<user_id>/projects", needs="any", query=filters("name", "domain_id", "enabled"))
