@@ -19,8 +19,9 @@ from nova0.controller.api.server import serve
 from nova0.controller.assembly import Controller
 from nova0.controller.bridge import Bridge
 from nova0.controller.compute.flavors import seed_flavors
-from nova0.controller.db import facts
+from nova0.controller.db import facts, witness
 from nova0.controller.db.store import Store
+from nova0.controller.db.witness import Witness
 from nova0.controller.identity.bootstrap import bootstrap
 from nova0.mesh.node import Node
 
@@ -30,8 +31,14 @@ log = logging.getLogger(__name__)
 class ControllerBundle:
     def __init__(self) -> None:
         state_dir = bundles.state_dir()
-        self.store = Store(state_dir / "store.sqlite")
-        store_facts = self.store.write(facts.opened)
+        cluster = cluster_key()
+        self.note = witness.check(state_dir, cluster)
+        if self.note:
+            log.warning("%s", self.note)
+        self.store = Store(witness.store_of(state_dir))
+        store_facts = self.store.write(lambda: facts.opened(cluster))
+        self.witness = Witness(store_facts.store_id, cluster, store_facts.boot)
+        self.see_store()
         known = passwords(state_dir)
         bootstrap(self.store, known["admin"], known["demo"])
         self.store.write(seed_flavors)
@@ -65,14 +72,27 @@ class ControllerBundle:
         self.controller.start()
         log.info("API at %s", public_url())
 
+    def see_store(self) -> None:
+        """Note how far the store has come, where a lost or older one would be noticed by it."""
+        self.witness.mark = self.store.commit_mark()
+        witness.write(bundles.state_dir(), self.witness)
+
     def facts(self) -> dict[str, Any]:
-        return {"api_url": public_url(), "door_port": self.node.door_port, "notes": []}
+        notes = [self.note] if self.note else []
+        return {"api_url": public_url(), "door_port": self.node.door_port, "notes": notes}
 
     def stop(self) -> None:
         assembly.quietly("API", self.server.stop)
         assembly.quietly("conductor", self.controller.stop)
         assembly.quietly("mesh", self.node.stop)
+        assembly.quietly("witness", self.see_store)
         assembly.quietly("store", self.store.close)
+
+
+def cluster_key() -> str:
+    """Hex; "" on a machine that is no member, whose node then says so."""
+    root = bundles.mesh_dir() / "root.pub"
+    return root.read_bytes().hex() if root.exists() else ""
 
 
 def public_url() -> str:
@@ -104,4 +124,6 @@ def passwords(state_dir: Path) -> dict[str, str]:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_secret(path, secrets.token_urlsafe(18).encode())
         found[user] = path.read_text().strip()
+        if not found[user]:
+            raise RuntimeError(f"{path} is empty: put it back from a backup, or write {user}'s password into it")
     return found

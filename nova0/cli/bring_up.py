@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nova0 import atomic_file
-from nova0.cli import clouds, first_start, leaving, outside, processes, seed, settings, ssh_key, start
+from nova0.cli import authority, clouds, first_start, leaving, outside, processes, seed, settings, ssh_key, start
 from nova0.cli import role as roles
 from nova0.cli.cloud import Cloud
 from nova0.cli.failure import Failure
@@ -33,6 +33,8 @@ def up(args: argparse.Namespace) -> int:
         return 0
     roles.make_state(state_path)
     leaving.refuse_if_leaving(state_path)
+    if args.new_store or args.this_store:
+        _say_which_store(args, state_path)
     role = first_start.role_of(args, state_path, conf)
     from nova0.agents import bundles  # declares the options of both processes
 
@@ -41,6 +43,25 @@ def up(args: argparse.Namespace) -> int:
     if "controller" in role.runs:
         first_start.ensure_cluster(state_path, role.environment.get("NOVA0_HOST") or conf.host or _host_name())
     return run(role, state_path, daemon=args.daemon, seeding=not args.no_seed, began=began)
+
+
+def _say_which_store(args: argparse.Namespace, state_path: Path) -> None:
+    """The operator's word on a store that a start refuses."""
+    from nova0.controller.db import witness
+
+    if args.new_store and args.this_store:
+        raise Failure("--new-store and --this-store contradict each other: choose one", code=2)
+    if args.this_store:
+        witness.want_this(state_path)
+        return
+    authority.confirm(
+        f"begin with an empty store in {state_path}? What was in the old one (servers, networks, images, users) is "
+        "known no more; guests run on, and are left alone.",
+        args.yes,
+    )
+    aside = witness.want_new(state_path)
+    if aside:
+        print(f"the old store is set aside: {aside}")
 
 
 def run(role: Role, state_path: Path, *, daemon: bool, seeding: bool, began: float) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
+import msgspec
 import zmq
 
 import nova0
@@ -240,7 +241,15 @@ class Node(BaseBus):
         self._lock.close()
 
     def members(self) -> list[Member]:
-        return [self._me(), *self.roster.members()]
+        return [self._me(), *map(self._with_doubt, self.roster.members())]
+
+    def _with_doubt(self, member: Member) -> Member:
+        """A controller on whose word this node destroys nothing is shown so here, too, not by that controller only."""
+        doubt = self.stores.doubt(member.node)
+        if not doubt:
+            return member
+        detail = f"{member.detail} {self.node} destroys nothing for it: {doubt}".strip()
+        return msgspec.structs.replace(member, detail=detail)
 
     def on_member(self, heard: Callable[[Member, Status], None]) -> None:
         self._member_heard.append(heard)

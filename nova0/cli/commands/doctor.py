@@ -1,8 +1,8 @@
 """Look whether this machine can do its part, and say what to do where it can't.
 
-KVM, rights on libvirt, bridges and br_netfilter, multicast, free ports, disk, memory, clock, packages, keys, guests
-that are kept though the cloud disowns them; on a controller also what hosts said of themselves. Changes nothing. Exit
-code 1 when something keeps servers from running here.
+KVM, rights on libvirt, bridges and br_netfilter, multicast, free ports, disk, memory, clock, packages, keys, a host's
+records of its servers, guests that are kept though the cloud disowns them; on a controller also its store, and what
+hosts said of themselves. Changes nothing. Exit code 1 when something keeps servers from running here.
 
 Example:
     $ nova0 doctor
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nova0.cli import processes, role, settings
-    from nova0.cli.checks import BLOCKS, Look, guests, kvm, links, membership, packages, reports, room
+    from nova0.cli.checks import BLOCKS, Look, guests, kvm, links, membership, packages, records, reports, room, store
     from nova0.cli.output import show_json, show_table
 
     conf = settings.load(args)
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         running=processes.holder(state_path, "up") is not None,
         fake=args.fake or conf.compute_driver == "fake" or options.get("NOVA0_COMPUTE_DRIVER") == "fake",
     )
-    subjects = (kvm, packages, links, room, membership, guests, reports)
+    subjects = (kvm, packages, links, room, membership, guests, store, records, reports)
     findings = [finding for subject in subjects for finding in subject.check(look)]
     if args.json:
         show_json([asdict(finding) for finding in findings])

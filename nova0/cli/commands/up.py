@@ -29,6 +29,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--join", action="append", metavar="HOST[:PORT]", help="a peer that multicast does not reach (repeatable)"
     )
     parser.add_argument("--no-host", action="store_true", help="run only the controller here")
+    parser.add_argument(
+        "--new-store",
+        action="store_true",
+        help="the store is lost: set aside what is in its place, begin with an empty one (guests are left alone)",
+    )
+    parser.add_argument(
+        "--this-store",
+        action="store_true",
+        help="take the store that is there though it is another than this cloud had (`nova0 adopt` makes it count)",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--no-seed", action="store_true", help="make no image, network, key or rules")
 
 

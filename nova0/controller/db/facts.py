@@ -16,9 +16,11 @@ class StoreFacts:
     boot: int
 
 
-def opened() -> StoreFacts:
-    """In a transaction, once per start of a controller."""
+def opened(cluster: str = "") -> StoreFacts:
+    """In a transaction, once per start of a controller. `cluster`: hex of its key, kept in the store."""
     store_id = str(_get("store_id") or new_id())
+    if cluster:
+        _set("cluster", cluster)
     boot = int(str(_get("boot") or 0)) + 1
     _set("store_id", store_id)
     _set("boot", boot)

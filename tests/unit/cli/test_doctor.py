@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from nova0.cli.checks import BLOCKS, OK, WARNING, Look, guests, links, membership, packages, room
+from nova0.cli.checks import BLOCKS, OK, WARNING, Look, guests, links, membership, packages, records, room, store
 from nova0.cli.main import main
+from nova0.controller.db import facts, witness
+from nova0.controller.db.store import Store
+from nova0.controller.db.witness import Witness
 from nova0.mesh import identity, rotation
 from nova0.mesh.certificate import Trust
 from nova0.mesh.identity import create_cluster
@@ -130,3 +134,50 @@ def test_guests_kept_in_doubt_are_told(tmp_path):
     assert found.level == WARNING and found.found.startswith("2 guests") and "nova0 guests release" in found.remedy
     (folder / "disowned").write_text("[")
     assert guests.check(look) == []
+
+
+def a_store(state_path):
+    store_ = Store(witness.store_of(state_path))
+    opened = store_.write(lambda: facts.opened("aa"))
+    witness.write(state_path, Witness(opened.store_id, "aa", opened.boot, store_.commit_mark()))
+    store_.close()
+
+
+def test_the_store_is_looked_through_and_held_against_its_witness(tmp_path):
+    look = Look(tmp_path)
+    assert store.check(look) == [], "no controller was ever here"
+    a_store(tmp_path)
+    assert [finding.level for finding in store.check(look)] == [OK] * 3
+    path = witness.store_of(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + bytes(4096) + whole[8192:])
+    damaged = of(store.check(look), "store")
+    assert damaged.level == BLOCKS and "is damaged" in damaged.found and "docs/backup.md" in damaged.remedy
+    path.write_bytes(b"")
+    assert of(store.check(look), "store").level == BLOCKS and "is empty" in of(store.check(look), "store").found
+    path.unlink()
+    a_store(tmp_path / "other")
+    witness.store_of(tmp_path / "other").rename(path)
+    other = of(store.check(look), "store")
+    assert other.level == BLOCKS and "worked with another" in other.found and "--this-store" in other.remedy
+
+
+def test_a_clock_that_was_moved_since_the_store_was_open_is_shown(tmp_path, monkeypatch):
+    a_store(tmp_path)
+    assert of(store.check(Look(tmp_path)), "clock and store").level == OK
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 86400)
+    moved = of(store.check(Look(tmp_path)), "clock and store")
+    assert moved.level == WARNING and "ahead by 86400 s" in moved.found and moved.remedy
+
+
+def test_records_that_cannot_be_read_are_named(tmp_path):
+    look = Look(tmp_path)
+    assert records.check(look) == []
+    folder = tmp_path / "instances-records"
+    folder.mkdir()
+    assert [finding.level for finding in records.check(look)] == [OK]
+    (folder / "one.unreadable").write_text("{")
+    (folder / "two.json").write_text('{"instance')
+    found = of(records.check(look), "records")
+    assert found.level == WARNING and "2 can't be read: one, two" in found.found and "nova0 ps" in found.remedy
