@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nova0 import atomic_file
-from nova0.cli import authority, clouds, first_start, leaving, outside, processes, seed, settings, ssh_key, start
+from nova0.cli import asking, clouds, first_start, leaving, outside, processes, seed, settings, ssh_key, start
 from nova0.cli import role as roles
 from nova0.cli.cloud import Cloud
 from nova0.cli.failure import Failure
@@ -54,7 +54,7 @@ def _say_which_store(args: argparse.Namespace, state_path: Path) -> None:
     if args.this_store:
         witness.want_this(state_path)
         return
-    authority.confirm(
+    asking.confirm(
         f"begin with an empty store in {state_path}? What was in the old one (servers, networks, images, users) is "
         "known no more; guests run on, and are left alone.",
         args.yes,

@@ -142,7 +142,7 @@ class Records:
     def keep_file(self, name: str, body: bytes) -> None:
         """What else this host remembers of its instances, whole or as it was. On disk when this returns."""
         try:
-            offload(self._write, self.directory / name, body)
+            offload(atomic_file.write, self.directory / name, body)
         except OSError as error:
             raise DriverError(
                 f"{self.host}: {self.directory / name} cannot be written ({error}): free space or mend the file system"
