@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 from nova0.agents import bundles
 
+from nova0 import atomic_file
 from nova0.config import CONF
 from nova0.host.compute.machine import Machine, Settings
 from nova0.host.compute.removal import Removal
@@ -69,10 +70,7 @@ def remember_options(machine: Machine) -> None:
         "image_cache_dir": str(machine.images.directory),
     }
     known = [one for one in made_with_options() if one != made_with]
-    path = bundles.state_dir() / OPTIONS
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps([*known, made_with], indent=1) + "\n")
-    beside.replace(path)
+    atomic_file.write(bundles.state_dir() / OPTIONS, json.dumps([*known, made_with], indent=1) + "\n", 0o644)
 
 
 def made_with_options() -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nova0 import atomic_file
 from nova0.cli import held_guests, mesh_door, processes, settings, state, take_down
 from nova0.cli import role as roles
 from nova0.cli.asking import confirm
@@ -168,6 +169,4 @@ def _noted(state_path: Path) -> dict[str, Any]:
 
 
 def _note(state_path: Path, *, told: bool) -> None:
-    beside = state_path / "leaving.json.new"
-    beside.write_text(json.dumps({"at": time.time(), "told": told}))
-    beside.replace(state_path / "leaving.json")
+    atomic_file.write(state_path / "leaving.json", json.dumps({"at": time.time(), "told": told}), 0o644)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nova0 import atomic_file
 from nova0.cli.failure import Failure
 
 CLOUDS, CA, KEY = "clouds.yaml", "CA certificate", "ssh key"
@@ -19,9 +20,7 @@ def remember(state_path: Path, kind: str, path: Path, body: bytes = b"") -> None
     if entry in known:
         return
     known = [one for one in known if (one["kind"], one["path"]) != (kind, entry["path"])]
-    beside = state_path / "outside.json.new"
-    beside.write_text(json.dumps([*known, entry], indent=1) + "\n")
-    beside.replace(state_path / "outside.json")
+    atomic_file.write(state_path / "outside.json", json.dumps([*known, entry], indent=1) + "\n", 0o644)
 
 
 def everything(state_path: Path, kind: str = "") -> list[dict[str, Any]]:

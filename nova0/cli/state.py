@@ -10,6 +10,7 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.cli.failure import Failure
 
 MARK = ".nova0"
@@ -50,7 +51,7 @@ def take(state_path: Path) -> None:
                 "to a folder of nova0's own"
             )
     if not (state_path / MARK).exists():
-        (state_path / MARK).write_text(_TEXT)
+        atomic_file.write(state_path / MARK, _TEXT, 0o644)
 
 
 def refuse_if_not_ours(state_path: Path) -> None:
@@ -87,6 +88,8 @@ def remove(state_path: Path, keep: tuple[str, ...] = ()) -> list[str]:
 
 
 def _is_any(name: str, patterns: tuple[str, ...]) -> bool:
+    if name.startswith(".") and name.endswith(".new"):  # left by a write that was killed, as atomic_file names it
+        name = name[1:].rsplit(".", 2)[0]
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 

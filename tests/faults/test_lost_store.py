@@ -31,14 +31,14 @@ def nova0(tmp_path):
         )
 
     yield run
-    run("down", "--keep-guests")
+    run("down")
 
 
 def test_up_refuses_a_lost_store_until_it_is_told_to_begin_anew(nova0, tmp_path):
     """threat: an emptied store becomes a new cloud."""
     up = ("up", "--fake", "--daemon", "--no-seed", "--port", str(free_port()))
     assert nova0(*up).returncode == 0
-    nova0("down", "--keep-guests")
+    nova0("down")
     store = tmp_path / "state/store.sqlite"
     old = store.read_bytes()
     store.write_bytes(b"")
@@ -54,7 +54,7 @@ def test_up_refuses_a_lost_store_until_it_is_told_to_begin_anew(nova0, tmp_path)
     anew = nova0(*up, "--new-store", "--yes")
     assert anew.returncode == 0 and "set aside" in anew.stdout
     assert "nova0 adopt" in nova0("agents").stdout, "the host has worked for another store"
-    nova0("down", "--keep-guests")
+    nova0("down")
     assert nova0(*up).returncode == 0, "the word counts once, and is not needed again"
     looked = {row["subject"]: row for row in json.loads(nova0("doctor", "--fake", "--json").stdout)}
     assert looked["store"]["level"] == looked["clock and store"]["level"] == looked["records"]["level"] == "ok"

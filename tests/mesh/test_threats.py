@@ -76,6 +76,10 @@ ATTACKS = {
     "numbers in digits of other scripts or larger than a column, times that cannot be written again",
     "any request of any route made to hurt",
     "a user of no project who makes or changes what then belongs to nobody",
+    "a store emptied, lost, damaged or put in the place of another",
+    "a disk filled by whoever can (uploads, logs, guests)",
+    "a file cut short by a full disk or a power cut",
+    "a clock set ahead or back, to revive a token that was taken back or has expired, or to lock users out",
 }
 
 
