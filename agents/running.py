@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 import msgspec
 from gevent.event import Event
+from nova0.agents import watchdog
 from nova0.agents.bundles import state_dir
 
 from nova0 import atomic_file, log
@@ -39,6 +40,7 @@ def run(name: str) -> int:
         print(f"nova0: there is no bundle {name!r}: controller or host", file=sys.stderr)
         return 2
     log.setup(CONF.log_level)
+    watchdog.begin()
     end = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, end.set)

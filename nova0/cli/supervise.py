@@ -1,4 +1,5 @@
-"""Keeps this machine's bundles running: each a child process, started again with back-off when it dies.
+"""Keeps this machine's bundles running: each a child process, started again with back-off when it dies, and ended
+when its loop does not turn any more.
 
 Runs as a process of its own (`python -m nova0.cli.supervise BUNDLE...`), detached or tied to the
 `nova0 up` that reads along: then it ends when its standard input closes.
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nova0.cli import processes
+from nova0.cli import processes, watchdog
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_AFTER_S = 60.0  # having run this long, its next death counts as the first
@@ -33,22 +34,31 @@ class Child:
         self.start_at: float | None = time.monotonic()
         self._started = 0.0
         self._pause_s = FIRST_PAUSE_S
+        self.watch: watchdog.Watch | None = None
 
     def start(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_MOST_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
+        beats, given = os.pipe()
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "nova0.cli.main", "agent", "run", self.name],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                pass_fds=[given],
+                env=os.environ | {"NOVA0_WATCHDOG_FD": str(given)},
             )
+        os.close(given)
+        self.watch = watchdog.Watch(self.process.pid, beats)
         self._started, self.start_at = time.monotonic(), None
 
     def look(self) -> None:
-        """Note a death and plan the next start."""
-        if self.process is None or self.process.poll() is None:
+        """Note a death and plan the next start; end a child whose loop is blocked."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self._look_at_loop()
             return
         code = self.process.returncode
         self.process = None
@@ -56,9 +66,20 @@ class Child:
             self._pause_s = FIRST_PAUSE_S
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         why = last_line(self.log)
+        if self.watch is not None:
+            why = "its loop was blocked" if self.watch.given_up else why
+            self.watch.close()
+            self.watch = None
         self._say(f"{self.name} ended ({how}{f': {why}' if why else ''}); starting it again in {self._pause_s:g} s")
         self.start_at = time.monotonic() + self._pause_s
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+    def _look_at_loop(self) -> None:
+        why = self.watch.look(time.monotonic()) if self.watch is not None else ""
+        if why:
+            self._say(f"{self.name}: {why}: ending it; the stacks of its threads are in {self.log}")
+            with contextlib.suppress(OSError), open(self.log, "ab") as out:
+                out.write(f"nova0 {self.name}: {why}: the supervisor ends it. Its threads:\n".encode())
 
     def end(self) -> None:
         if self.process is None:
@@ -106,6 +127,7 @@ def run(names: list[str], state_path: Path, tied: bool) -> int:
                     if child.start_at is not None and time.monotonic() >= child.start_at:
                         child.start()
                 due = [child.start_at for child in children if child.start_at is not None]
+                due += [time.monotonic() + watchdog.LOOK_S for child in children if child.watch is not None]
                 events = selector.select(max(0.0, min(due) - time.monotonic()) if due else None)
                 for key, _ in events:
                     if key.fd == reader:
