@@ -14,7 +14,7 @@ import bottle
 import msgspec
 
 from nova0 import atomic_file, log, trace
-from nova0.controller.api import authentication, bodies, microversion, request_ids, validation
+from nova0.controller.api import authentication, bodies, microversion, request_ids, turns, validation
 from nova0.controller.api.errors import SHAPES, ApiError
 from nova0.controller.api.microversion import MINIMUM, Version
 from nova0.controller.api.request import Answer, Query, Request
@@ -251,7 +251,7 @@ def _made(result: Any, success: int) -> bottle.HTTPResponse:
         result = Answer(result)
     body, status, headers = result.body, result.status or success, dict(result.headers)
     if isinstance(body, (dict, list)):
-        body = msgspec.json.encode(body)
+        body = turns.encoded(body)
         headers.setdefault("Content-Type", "application/json")
     elif body is None:
         body = b""

@@ -90,6 +90,16 @@ def addresses_of(servers: Iterable[str]) -> dict[str, list[Address]]:
     return found
 
 
+def bare_addresses_of(servers: list[str]) -> list[tuple[str, str]]:
+    """(server, address) of their ports, in no order."""
+    query: Any = (
+        PortRow.select(PortRow.device_id, FixedAddressRow.ip_address)
+        .join(FixedAddressRow, on=(FixedAddressRow.port_id == PortRow.id))
+        .where(PortRow.device_id.in_(servers))
+    )
+    return list(query.tuples())
+
+
 def ports_of(server: str) -> list[PortRow]:
     return list(PortRow.select().where(PortRow.device_id == server).order_by(PortRow.position, PortRow.created_at))
 

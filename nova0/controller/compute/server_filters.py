@@ -77,25 +77,29 @@ class Asked:
     in_project: str | None = None  # None: all
 
 
-def select(asked: Asked) -> tuple[list[I], bool]:
-    """The page of rows, and whether more remain. Raises BadRequest: unknown marker, bad pattern."""
+def select(asked: Asked) -> tuple[list[str], bool]:
+    """The uuids of the page, and whether more remain. Raises BadRequest: unknown marker, bad pattern."""
     order = [SORT_COLUMNS[key].desc() if way == "desc" else SORT_COLUMNS[key].asc() for key, way in asked.sort]
-    query = I.select(I.uuid, I.name, I.tags, I.metadata).order_by(*order, I.id.desc())
+    by_tags = asked.tags_all or asked.tags_any or asked.tags_not_all or asked.tags_not_any
+    wide = [column for column, read in ((I.name, asked.name), (I.tags, by_tags), (I.metadata, asked.metadata)) if read]
+    query = I.select(I.uuid, *wide).order_by(*order, I.id.desc())
     conditions = list(asked.where)
     if asked.in_project is not None:
         conditions.append(I.project_id == asked.in_project)
     if conditions:
         query = query.where(*conditions)
+    if not (wide or asked.ip or asked.ip6 or asked.marker):
+        query = query.limit(asked.limit + 1)
     wanted = _uuids(query, asked)
     if asked.marker:
         wanted = _after(wanted, asked.marker, asked, order)
-    page, more = wanted[: asked.limit], len(wanted) > asked.limit
-    by_uuid = {row.uuid: row for row in _rows(page)}
-    return [by_uuid[uuid] for uuid in page if uuid in by_uuid], more
+    return wanted[: asked.limit], len(wanted) > asked.limit
 
 
-def _rows(uuids: list[str]) -> list[I]:
-    return list(I.select().where(I.uuid.in_(uuids))) if uuids else []
+def rows(uuids: list[str], asked: Asked) -> list[I]:
+    """Those of the servers that are still what was asked for, in this order."""
+    by_uuid = {row.uuid: row for row in I.select().where(I.uuid.in_(uuids), *asked.where)}
+    return [by_uuid[uuid] for uuid in uuids if uuid in by_uuid]
 
 
 def _uuids(query: Any, asked: Asked) -> list[str]:
@@ -107,8 +111,10 @@ def _uuids(query: Any, asked: Asked) -> list[str]:
         tests.append(lambda row: _tags_fit(set(row.tags), asked))
     if asked.metadata:
         tests.append(lambda row: all(row.metadata.get(key) == value for key, value in asked.metadata.items()))
-    found = [row for row in query if all(test(row) for test in tests)] if tests else list(query)
-    uuids = [row.uuid for row in found]
+    if tests:
+        uuids = [row.uuid for row in query.namedtuples() if all(test(row) for test in tests)]
+    else:
+        uuids = [uuid for (uuid,) in query.tuples()]
     return _with_address(uuids, asked) if asked.ip or asked.ip6 else uuids
 
 
@@ -124,13 +130,13 @@ def _tags_fit(tags: set[str], asked: Asked) -> bool:
 def _with_address(uuids: list[str], asked: Asked) -> list[str]:
     four = Pattern("ip", asked.ip) if asked.ip else None
     six = Pattern("ip6", asked.ip6) if asked.ip6 else None
-    found = []
+    fitting = set()
     for start in range(0, len(uuids), 500):  # SQLite bounds the variables of one statement
-        addresses = instances.addresses_of(uuids[start : start + 500])
-        for uuid, several in addresses.items():
-            if any((four and a.version == 4 and four(a.ip)) or (six and a.version == 6 and six(a.ip)) for a in several):
-                found.append(uuid)
-    return found
+        for uuid, address in instances.bare_addresses_of(uuids[start : start + 500]):
+            matches = six if ":" in address else four
+            if matches is not None and matches(address):
+                fitting.add(uuid)
+    return [uuid for uuid in uuids if uuid in fitting]
 
 
 def _after(uuids: list[str], marker: str, asked: Asked, order: list[Any]) -> list[str]:
@@ -140,7 +146,7 @@ def _after(uuids: list[str], marker: str, asked: Asked, order: list[Any]) -> lis
     scope = I.select(I.uuid).order_by(*order, I.id.desc())
     if asked.in_project is not None:
         scope = scope.where(I.project_id == asked.in_project)
-    everything = [row.uuid for row in scope]
+    everything = [uuid for (uuid,) in scope.tuples()]
     if marker not in everything:
         raise BadRequest(f"marker [{marker}] not found")
     later = set(everything[everything.index(marker) + 1 :])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from nova0.controller.api import paging
+from nova0.controller.api import paging, turns
 from nova0.controller.api.compute import server_query
 from nova0.controller.api.compute.schemas import server as schemas
 from nova0.controller.api.compute.views import server as views
@@ -16,29 +18,21 @@ from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import InstanceRow
 
 
+PIECE = 250  # servers read from the store and shown at once
+
+
 @route("GET", "/servers", needs="reader", query=schemas.QUERY, query_strict="2.75")
 def brief_list(request: Request) -> dict[str, Any]:
     """Id, name and links."""
-
-    def closure() -> tuple[list[InstanceRow], bool] | None:
-        asked = server_query.read(request)
-        return None if asked is None else server_filters.select(asked)
-
-    rows, more = request.store.read(closure) or ([], False)
-    return _page(request, rows, more, [views.brief(request, row) for row in rows])
+    return _page(request, lambda rows: None, lambda row, known: views.brief(request, row))
 
 
 @route("GET", "/servers/detail", needs="reader", query=schemas.QUERY, query_strict="2.75")
 def full_list(request: Request) -> dict[str, Any]:
     """Everything."""
-
-    def closure() -> tuple[list[InstanceRow], bool, views.Gathered]:
-        asked = server_query.read(request)
-        rows, more = ([], False) if asked is None else server_filters.select(asked)
-        return rows, more, views.gather(request, rows)
-
-    rows, more, known = request.store.read(closure)
-    return _page(request, rows, more, [views.full(request, row, known) for row in rows])
+    return _page(
+        request, lambda rows: views.gather(request, rows), lambda row, known: views.full(request, row, known)
+    )
 
 
 @route("GET", "/servers/<server_id>", needs="reader")
@@ -90,7 +84,24 @@ def delete(request: Request, server_id: str) -> None:
     request.store.write(lambda: moves.delete(server_id, request.context))
 
 
-def _page(request: Request, rows: list[InstanceRow], more: bool, shown: list[dict[str, Any]]) -> dict[str, Any]:
+def _page(
+    request: Request, gather: Callable[[list[InstanceRow]], Any], view: Callable[[InstanceRow, Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """Which servers, in one transaction; then the servers themselves, some at a time."""
+
+    def chosen() -> tuple[server_filters.Asked, list[str], bool]:
+        asked = server_query.read(request)
+        return (server_filters.Asked(), [], False) if asked is None else (asked, *server_filters.select(asked))
+
+    def read(uuids: list[str]) -> tuple[list[InstanceRow], Any]:
+        rows = server_filters.rows(uuids, asked)
+        return rows, gather(rows)
+
+    asked, uuids, more = request.store.read(chosen)
+    shown: list[dict[str, Any]] = []
+    for start in range(0, len(uuids), PIECE):
+        rows, known = request.store.read(partial(read, uuids[start : start + PIECE]))
+        shown += turns.each(partial(view, known=known), rows)
     limit = paging.limit_of(request.query)
-    last = rows[-1].uuid if rows else ""
-    return {"servers": shown} | paging.compute_links(request, "servers", rows, limit, more, last)
+    last = uuids[-1] if uuids else ""
+    return {"servers": shown} | paging.compute_links(request, "servers", uuids, limit, more, last)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from functools import partial
 from typing import Any
 
-from nova0.controller.api import paging
+from nova0.controller.api import paging, turns
 from nova0.controller.api import validation as v
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.request import Request
@@ -23,11 +25,10 @@ _ONE = {"2.1": _SPAN, "2.40": _SPAN | paging.QUERY}
 @route("GET", "/os-simple-tenant-usage", needs="admin", query=_LIST, query_strict="2.75")
 def everyone(request: Request) -> dict[str, Any]:
     start, stop = _span(request)
-    spans = request.store.read(lambda: usage.of_servers(start, stop, None))
-    spans, links = _page(request, spans, "tenant_usages")
+    spans, links = _page(request, start, stop, None, "tenant_usages")
     by_project: dict[str, list[Span]] = {}
     for span in spans:
-        by_project.setdefault(span.row.project_id, []).append(span)
+        by_project.setdefault(span.project_id, []).append(span)
     detailed = request.query.get("detailed") == "1"
     views = [_usage(project, several, start, stop, detailed) for project, several in by_project.items()]
     return {"tenant_usages": views} | links
@@ -38,8 +39,7 @@ def one_project(request: Request, project_id: str) -> dict[str, Any]:
     if not request.context.can_see(project_id):
         raise Forbidden("Policy doesn't allow os_compute_api:os-simple-tenant-usage:show to be performed.")
     start, stop = _span(request)
-    spans = request.store.read(lambda: usage.of_servers(start, stop, project_id))
-    spans, links = _page(request, spans, "tenant_usage")
+    spans, links = _page(request, start, stop, project_id, "tenant_usage")
     return {"tenant_usage": _usage(project_id, spans, start, stop, True) if spans else {}} | links
 
 
@@ -62,13 +62,24 @@ def _time(request: Request, name: str, default: float) -> float:
         raise BadRequest(f"Datetime is in invalid format: {name}={text}") from None
 
 
-def _page(request: Request, spans: list[Span], name: str) -> tuple[list[Span], dict[str, Any]]:
-    if not request.at_least("2.40"):
-        return spans, {}
-    limit = paging.limit_of(request.query)
-    left = paging.after_marker(spans, request.query.get("marker"), lambda span: span.row.uuid)
-    page, more = paging.cut(left, limit)
-    last = page[-1].row.uuid if page else ""
+def _page(
+    request: Request, start: float, stop: float, project_id: str | None, name: str
+) -> tuple[list[Span], dict[str, Any]]:
+    """Read some at a time; below 2.40 all of them are one page."""
+    paged = request.at_least("2.40")
+    limit = paging.limit_of(request.query) if paged else sys.maxsize
+    marker = (request.query.get("marker") or "") if paged else ""
+    if marker and not request.store.read(lambda: usage.has(marker)):
+        raise BadRequest(f"marker [{marker}] not found")
+    spans: list[Span] = []
+    while len(spans) <= limit:
+        after = spans[-1].uuid if spans else marker
+        piece = request.store.read(partial(usage.of_servers, start, stop, project_id, after))
+        spans += piece
+        if len(piece) < usage.AT_ONCE:
+            break
+    page, more = paging.cut(spans, limit)
+    last = page[-1].uuid if page else ""
     return list(page), paging.compute_links(request, name, page, limit, more, last)
 
 
@@ -77,34 +88,33 @@ def _usage(project: str, spans: list[Span], start: float, stop: float, detailed:
         "tenant_id": project,
         "start": times.micro(start),
         "stop": times.micro(stop),
-        "total_hours": sum(span.hours for span in spans),
-        "total_vcpus_usage": sum(span.hours * span.row.flavor.get("vcpus", 0) for span in spans),
-        "total_memory_mb_usage": sum(span.hours * span.row.flavor.get("memory_mb", 0) for span in spans),
-        "total_local_gb_usage": sum(span.hours * _disk_gb(span) for span in spans),
+        "total_hours": sum(turns.each(lambda span: span.hours, spans)),
+        "total_vcpus_usage": sum(turns.each(lambda span: span.hours * span.flavor.get("vcpus", 0), spans)),
+        "total_memory_mb_usage": sum(turns.each(lambda span: span.hours * span.flavor.get("memory_mb", 0), spans)),
+        "total_local_gb_usage": sum(turns.each(lambda span: span.hours * _disk_gb(span), spans)),
     }
     if detailed:
-        view["server_usages"] = [_server(span, stop) for span in spans]
+        view["server_usages"] = turns.each(lambda span: _server(span, stop), spans)
     return view
 
 
 def _server(span: Span, stop: float) -> dict[str, Any]:
-    row = span.row
-    ended = row.terminated_at
+    ended = span.terminated_at
     return {
-        "instance_id": row.uuid,
-        "name": row.name,
+        "instance_id": span.uuid,
+        "name": span.name,
         "hours": span.hours,
-        "flavor": row.flavor.get("name", ""),
-        "vcpus": row.flavor.get("vcpus", 0),
-        "memory_mb": row.flavor.get("memory_mb", 0),
+        "flavor": span.flavor.get("name", ""),
+        "vcpus": span.flavor.get("vcpus", 0),
+        "memory_mb": span.flavor.get("memory_mb", 0),
         "local_gb": _disk_gb(span),
-        "tenant_id": row.project_id,
-        "started_at": times.micro(row.launched_at),
+        "tenant_id": span.project_id,
+        "started_at": times.micro(span.launched_at),
         "ended_at": times.micro(ended),
-        "uptime": max(0, int((ended or stop) - (row.launched_at or stop))),
-        "state": "terminated" if ended else states.status(row.vm_state, row.task_state).lower(),
+        "uptime": max(0, int((ended or stop) - (span.launched_at or stop))),
+        "state": "terminated" if ended else states.status(span.vm_state, span.task_state).lower(),
     }
 
 
 def _disk_gb(span: Span) -> int:
-    return span.row.flavor.get("root_gb", 0) + span.row.flavor.get("ephemeral_gb", 0)
+    return span.flavor.get("root_gb", 0) + span.flavor.get("ephemeral_gb", 0)

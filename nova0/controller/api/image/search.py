@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from nova0.controller.api import errors, paging
+from nova0.controller.api import errors, paging, turns
 from nova0.controller.api import validation as v
 from nova0.controller.api.image.views import view
 from nova0.controller.api.request import Request
@@ -40,14 +40,13 @@ def page(request: Request) -> dict[str, Any]:
     limit = paging.limit_of(request.query) if "limit" in request.query else PAGE
     keys, tests = _order(request), _tests(request)
     rows = request.store.read(lambda: _visible(request))
-    for test in tests:
-        rows = [row for row in rows if test(row)]
+    rows = turns.those(lambda row: all(test(row) for test in tests), rows)
     rows = paging.ordered(rows, keys, getattr)
     rows = list(paging.after_marker(rows, request.query.get("marker"), lambda row: str(row.id)))
     shown, more = paging.cut(rows, limit)
     pairs = [(key, value) for key in request.query if key != "marker" for value in request.query.all(key)]
     answer: dict[str, Any] = {
-        "images": [view(row) for row in shown],
+        "images": turns.each(view, shown),
         "schema": "/v2/schemas/images",
         "first": "/v2/images" + (f"?{urlencode(pairs)}" if pairs else ""),
     }

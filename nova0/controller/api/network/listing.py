@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
+import msgspec
 import peewee
 
-from nova0.controller.api import errors, paging
+from nova0.controller.api import errors, paging, turns
 from nova0.controller.api import validation as v
 from nova0.controller.api.request import Request
 from nova0.controller.api.times import iso_z
+from nova0.native import offload
 
 TEXT = v.LONG_TEXT
 BULK_MOST = 100  # made by one request, in one transaction
+FEW = 1000  # things sorted on the loop; more on a thread
+PIECE = 500  # rows read in one transaction
 _CONTROLS = ("fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse")
 _TAGS = ("tags", "tags-any", "not-tags", "not-tags-any")
 View = dict[str, Any]
@@ -89,6 +94,25 @@ def visible(request: Request, table: Any, *more: Any) -> Any:
     return selected.where(condition)
 
 
+def equal(request: Request, selected: Any, columns: dict[str, Any]) -> Any:
+    """A select narrowed to the values that the query asks of these columns. `page` looks at them again."""
+    for key, column in columns.items():
+        values = request.query.all(key)
+        if values:
+            selected = selected.where(column.in_(values))
+    return selected
+
+
+def in_pieces(request: Request, read: Callable[[str], list[View]]) -> Iterator[list[View]]:
+    """`read(after)` gives in one transaction the next PIECE of views in order of their ids."""
+    after = ""
+    while piece := request.store.read(partial(read, after)):
+        after = str(piece[-1]["id"])
+        yield piece
+        if len(piece) < PIECE:
+            return
+
+
 def get(request: Request, table: type[peewee.Model], id: str, what: str, *more: Any) -> Any:
     """Inside a store closure: the row, where the caller may see it. ApiError 404."""
     row = visible(request, table, *more).where(table.id == id).first()  # type: ignore[attr-defined]
@@ -106,22 +130,49 @@ def own(request: Request, row: Any, what: str) -> Any:
 
 def page(request: Request, name: str, views: list[View]) -> View:
     """The answer to a list: filtered, sorted, cut, and with the fields asked for."""
-    known = set(views[0]) if views else None
+    return page_of(request, name, [views])
+
+
+def page_of(request: Request, name: str, pieces: Iterable[list[View]]) -> View:
+    """As `page`, of views that come piece by piece. Of each only its sort keys and its text are kept: ten thousand
+    views would be work for the garbage collector, and the loop would wait for it."""
+    keys: list[tuple[str, str]] | None = None
+    kept: list[tuple[str, tuple[Any, ...], msgspec.Raw]] = []  # id, values to sort by, what is shown
+    for views in pieces:
+        if keys is None and views:
+            keys = _sorted_by(request, name, views[0])
+        kept += turns.each(partial(_kept, request, keys or []), _matching(request, views))
+    if keys is None:
+        paging.sort_keys(request.query, [])  # refused, if it is to be, for an empty list too
+    order = [(str(number), way) for number, (_, way) in enumerate(keys or [])]
+    kept = (paging.ordered if len(kept) <= FEW else partial(offload, paging.ordered))(
+        kept, order, lambda one, number: one[1][int(number)]
+    )
+    return paging.network_page(request, name, kept, lambda one: one[0], lambda one: one[2])
+
+
+def _sorted_by(request: Request, name: str, view: View) -> list[tuple[str, str]]:
+    keys = paging.sort_keys(request.query, [("id", "asc")])
+    for key, _ in keys:
+        if key not in view:
+            raise errors.bad_request(f"sort_key: {key} is not an attribute of {name}.", "HTTPBadRequest")
+    return keys
+
+
+def _matching(request: Request, views: list[View]) -> list[View]:
     for key in request.query:
         if key in _CONTROLS:
             continue
         asked = {
             part for value in request.query.all(key) for part in ([value] if key not in _TAGS else value.split(","))
         }
-        views = [view for view in views if _matches(view, key, asked)]
-    keys = paging.sort_keys(request.query, [("id", "asc")])
-    for key, _ in keys:
-        if known is not None and key not in known:
-            raise errors.bad_request(f"sort_key: {key} is not an attribute of {name}.", "HTTPBadRequest")
-    views = paging.ordered(views, keys, lambda view, key: view.get(key))
-    return paging.network_page(
-        request, name, views, lambda view: str(view["id"]), lambda view: only_fields(request, view)
-    )
+        views = turns.those(lambda view, key=key, asked=asked: _matches(view, key, asked), views)  # type: ignore[misc]
+    return views
+
+
+def _kept(request: Request, keys: list[tuple[str, str]], view: View) -> tuple[str, tuple[Any, ...], msgspec.Raw]:
+    shown = msgspec.Raw(msgspec.json.encode(only_fields(request, view)))
+    return str(view["id"]), tuple(view.get(key) for key, _ in keys), shown
 
 
 def only_fields(request: Request, view: View) -> View:

@@ -34,6 +34,12 @@ _UPDATE = v.obj(_CHANGEABLE)
 _FILTERS = ("network_id", "mac_address", "device_id", "device_owner", "status", "admin_state_up", "fixed_ips",
             "security_groups", "binding:host_id", "port_security_enabled")  # fmt: skip
 
+_COLUMNS = {
+    "id": PortRow.id, "name": PortRow.name, "network_id": PortRow.network_id, "mac_address": PortRow.mac_address,
+    "device_id": PortRow.device_id, "device_owner": PortRow.device_owner, "status": PortRow.status,
+    "project_id": PortRow.project_id, "tenant_id": PortRow.project_id,
+}  # fmt: skip
+
 
 def view(request: Request, row: PortRow, fixed: list[FixedAddressRow]) -> dict[str, Any]:
     shown = listing.common(row) | {
@@ -68,21 +74,15 @@ def _get(request: Request, id: str) -> PortRow:
 
 @route("GET", "/ports", needs="reader", query=listing.query(*_FILTERS))
 def index(request: Request) -> dict[str, Any]:
-    def closure() -> list[dict[str, Any]]:
-        selected = listing.visible(request, PortRow)
-        device = request.query.all("device_id")  # asked by every client for each server: by its index
-        if device:
-            selected = selected.where(PortRow.device_id.in_(device))
-        rows = list(selected)
+    def read(after: str) -> list[dict[str, Any]]:
+        selected = listing.equal(request, listing.visible(request, PortRow), _COLUMNS)
+        rows = list(selected.where(PortRow.id > after).order_by(PortRow.id).limit(listing.PIECE))
         fixed: dict[str, list[FixedAddressRow]] = {}
-        known = FixedAddressRow.select()
-        if device:
-            known = known.where(FixedAddressRow.port_id.in_([row.id for row in rows]))
-        for one in known:
+        for one in FixedAddressRow.select().where(FixedAddressRow.port_id.in_([row.id for row in rows])):
             fixed.setdefault(one.port_id, []).append(one)
         return [view(request, row, fixed.get(row.id, [])) for row in rows]
 
-    return listing.page(request, "ports", request.store.read(closure))
+    return listing.page_of(request, "ports", listing.in_pieces(request, read))
 
 
 @route("GET", "/ports/<id>", needs="reader", query=listing.FIELDS)
