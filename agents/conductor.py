@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 from nova0.controller.assembly import Controller
 from nova0.controller.conductor import claims, departure, fitting, leave, reports
-from nova0.controller.conductor.fitting import fitting_view
-from nova0.controller.conductor.instance_view import instance_of
+from nova0.controller.conductor.fitting import fitting_piece, fitting_view
+from nova0.controller.conductor.instance_view import instance_of, page_for
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.db.store import StoreUnavailable
 from nova0.controller.network import books as networks
 from nova0.mesh.errors import NotAllowed
 from nova0.mesh.surface import every
+from nova0.objects.errors import NotSupported
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
-from nova0.objects.network import NetworkView
+from nova0.objects.network import NetworkPiece, NetworkPieces, NetworkView
 from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+READ, WRITTEN = 1000, 100  # guests read, or changed, in one transaction: nobody else is served meanwhile
 
 
 class ConductorAgent(ConductorAPI):
@@ -42,30 +48,45 @@ class ConductorAgent(ConductorAPI):
         else:
             self.controller.scheduler.reported(host)
 
+    def instances_after(self, number: int) -> list[Instance]:
+        host, cluster_id = self._host(), self.controller.cluster_id
+        return self.store.read(lambda: page_for(host, number, cluster_id))
+
     def instances_of(self) -> list[Instance]:
         host, cluster_id = self._host(), self.controller.cluster_id
-        return self.store.read(
-            lambda: fitting.each(
-                "server",
-                InstanceRow.select().where(InstanceRow.host == host, InstanceRow.deleted_at.is_null()),
-                lambda row: row.uuid,
-                lambda row: instance_of(row, cluster_id),
-            )
-        )
+        here = InstanceRow.select().where(InstanceRow.host == host, InstanceRow.deleted_at.is_null())
+
+        def closure() -> list[Instance]:
+            _few(here.count(), f"{host} has {{}} servers")
+            return fitting.each("server", here, lambda row: row.uuid, lambda row: instance_of(row, cluster_id))
+
+        return self.store.read(closure)
 
     def compare(self, guests: list[GuestInfo]) -> list[Disowned]:
-        host = self._host()
-        disowned = self.store.write(lambda: reports.compare(host, guests))
+        host, store = self._host(), self.store
+        disowned: list[Disowned] = []
+        for some in _pieces(guests, READ):
+            for few in _pieces(store.read(partial(reports.differing, host, some)), WRITTEN):
+                disowned += store.write(partial(reports.compare, host, few))
+        for absent in _pieces(store.read(lambda: reports.absent(host, guests)), WRITTEN):
+            store.write(partial(reports.missing, host, absent))
         self.controller.removals.ask(host, disowned)
         return disowned
 
+    def networks_after(self, after: str) -> NetworkPieces:
+        host = self._host()
+        return self.store.read(lambda: networks.pieces_for(host, after, _fit))
+
     def networks_of(self) -> list[NetworkView]:
         host = self._host()
-        return self.store.read(
-            lambda: fitting.each(
-                "network", networks.carried_by(host), str, lambda id: fitting_view(networks.view(id, host))
-            )
-        )
+
+        def closure() -> list[NetworkView]:
+            first = networks.pieces_for(host, "")
+            _few(READ + 1 if first.after else 0, f"the networks of {host} have more than {READ} ports")
+            ids = networks.carried_by(host)
+            return fitting.each("network", ids, str, lambda id: fitting_view(networks.view(id, host)))
+
+        return self.store.read(closure)
 
     def host_leaves(self) -> list[str]:
         host = self._host()
@@ -99,3 +120,17 @@ class ConductorAgent(ConductorAPI):
 
     def _host(self) -> str:
         return self.controller.bus.caller().host
+
+
+def _pieces(items: list[T], most: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
+
+
+def _few(number: int, what: str) -> None:
+    if number > READ:
+        raise NotSupported(f"{what.format(number)}: more than is told to a host of its version: upgrade nova0 there")
+
+
+def _fit(network_id: str, make: Callable[[], NetworkPiece]) -> list[NetworkPiece]:
+    return fitting.each("network", [network_id], str, lambda id: fitting_piece(make()))

@@ -95,6 +95,56 @@ class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
         return "n0x" + self.id.replace("-", "")[:11]
 
 
+class NetworkPiece(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a network's view: some of its ports and neighbours. Rules are told once for all ports that have
+    the same: in a group of thousands each names all others."""
+
+    view: NetworkView  # its ports without rules
+    rules: tuple[tuple[Rule, ...], ...] = ()
+    of_ports: tuple[int, ...] = ()  # which of these each port has
+
+
+class NetworkPieces(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of what a host must carry. `after`: what to ask the next page with; "" when there is none. Pieces of
+    one network follow one another."""
+
+    pieces: tuple[NetworkPiece, ...]
+    after: str
+
+
+def in_piece(view: NetworkView) -> NetworkPiece:
+    """A view with the rules taken out of its ports."""
+    numbers: dict[tuple[Rule, ...], int] = {}
+    by_identity: dict[int, int] = {}  # rules that are one object need no second look at their thousands of addresses
+    of_ports = []
+    for port in view.ports:
+        number = by_identity.get(id(port.rules))
+        if number is None:
+            number = by_identity[id(port.rules)] = numbers.setdefault(port.rules, len(numbers))
+        of_ports.append(number)
+    bare = msgspec.structs.replace(view, ports=tuple(without_rules(port) for port in view.ports))
+    return NetworkPiece(view=bare, rules=tuple(numbers), of_ports=tuple(of_ports))
+
+
+def whole(pieces: list[NetworkPiece]) -> NetworkView:
+    """One network's view from all its pieces, of the lowest revision among them: what changed between them is asked
+    for again. Raises ValueError for a piece that does not fit."""
+    views = [piece.view for piece in pieces]
+    ports = []
+    for piece in pieces:
+        for port, number in zip(piece.view.ports, piece.of_ports, strict=True):
+            if not 0 <= number < len(piece.rules):
+                raise ValueError(f"network {piece.view.id}: port {port.id} has no such rules")
+            ports.append(msgspec.structs.replace(port, rules=piece.rules[number]))
+    neighbours = tuple(neighbour for view in views for neighbour in view.neighbours)
+    revision = min(view.revision for view in views)
+    return msgspec.structs.replace(views[0], revision=revision, ports=tuple(ports), neighbours=neighbours)
+
+
+def without_rules(port: Port) -> Port:
+    return msgspec.structs.replace(port, rules=()) if port.rules else port
+
+
 def bridge_name(network_id: str) -> str:
     """Name of the network's bridge on every host (at most 15 characters)."""
     return "n0b" + network_id.replace("-", "")[:11]

@@ -8,7 +8,7 @@ from nova0.mesh.surface import HOST, LONG, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.fields import Count, Generation, Uuid
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
-from nova0.objects.network import NetworkView
+from nova0.objects.network import NetworkPieces, NetworkView
 from nova0.objects.states import PowerState
 
 
@@ -25,8 +25,15 @@ class ConductorAPI(Surface):
         """The calling host's capacity, at its start and whenever it changes."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
+    def instances_after(self, number: int) -> list[Instance]:  # type: ignore[empty-body]
+        """Some of the instances the store places on the calling host, for its start and its audits: those that
+        follow this `Instance.number`, in order; 0 for the first, none when there are no more. Their ports come
+        without rules, which `networks_after` tells."""
+
+    @call(timeout=NORMAL, allow=HOST, repeatable=True)
     def instances_of(self) -> list[Instance]:  # type: ignore[empty-body]
-        """All instances the store places on the calling host, for its start and its audits."""
+        """All of them at once, with rules: what hosts of earlier versions ask. Raises NotSupported for more than
+        such an answer holds."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
     def compare(self, guests: list[GuestInfo]) -> list[Disowned]:  # type: ignore[empty-body]
@@ -35,8 +42,14 @@ class ConductorAPI(Surface):
         each of these by a call of its own; the answer alone lets a host remove no more than a few."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
+    def networks_after(self, after: str) -> NetworkPieces:  # type: ignore[empty-body]
+        """Some of the views of all networks with a port on the calling host: "" for the first, then as each answer
+        says. All of them are the whole desired state."""
+
+    @call(timeout=NORMAL, allow=HOST, repeatable=True)
     def networks_of(self) -> list[NetworkView]:  # type: ignore[empty-body]
-        """The views of all networks with a port on the calling host: the whole desired state."""
+        """All of them at once: what hosts of earlier versions ask. Raises NotSupported for more than such an answer
+        holds."""
 
     @call(timeout=LONG, allow=HOST, repeatable=True)
     def host_leaves(self) -> list[Uuid]:  # type: ignore[empty-body]

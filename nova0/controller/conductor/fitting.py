@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from nova0.objects import fields
-from nova0.objects.network import NetworkView
+from nova0.objects.network import NetworkPiece, NetworkView
 
 LOG = logging.getLogger(__name__)
 REFUSED = (msgspec.MsgspecError, ValueError, TypeError)
@@ -30,6 +30,14 @@ def fitting_view(view: NetworkView) -> NetworkView:
         kept = tuple(one for one in view.neighbours if _fits(one))
         _tell_once(f"network {view.id}", f"{len(view.neighbours) - len(kept)} of its ports elsewhere are left out")
         return fields.checked(msgspec.structs.replace(view, neighbours=kept))
+
+
+def fitting_piece(piece: NetworkPiece) -> NetworkPiece:
+    """As `fitting_view`, for a piece of one."""
+    try:
+        return fields.checked(piece)
+    except REFUSED:
+        return fields.checked(msgspec.structs.replace(piece, view=fitting_view(piece.view)))
 
 
 def each(what: str, rows: Iterable[R], name: Callable[[R], str], make: Callable[[R], T]) -> list[T]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nova0.controller.compute import flavors
+from nova0.controller.conductor import fitting
 from nova0.controller.conductor.fitting import fitting_view
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.image import books as images
@@ -46,12 +49,51 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
     )
 
 
+PAGE = 200  # servers told to a host at once
+PAGE_BYTES = 2 << 20
+VIEW_ADDRESSES = 50_000  # in the rules of a view that is told whole: more would fill a frame
+
+
+def page_for(host: str, after: int, cluster_id: str) -> list[Instance]:
+    """The servers the store places on `host` with numbers above `after`, by number: at most PAGE and about
+    PAGE_BYTES of them. Their ports are without rules: those are told with the networks."""
+    here = (InstanceRow.host == host) & InstanceRow.deleted_at.is_null()
+    page: list[Instance] = []
+    size = 0
+    while not page:  # a page of servers that do not fit is not the end
+        rows = list(InstanceRow.select().where(here, InstanceRow.id > after).order_by(InstanceRow.id).limit(PAGE))
+        if not rows:
+            break
+        made = _instances(rows, cluster_id)
+        for row in rows:
+            after = row.id
+            for one in fitting.each("server", [row], lambda row: row.uuid, made):
+                page.append(one)
+                size += len(msgspec.msgpack.encode(one))
+            if size > PAGE_BYTES:
+                break
+    return page
+
+
+def _instances(rows: list[InstanceRow], cluster_id: str) -> Callable[[InstanceRow], Instance]:
+    """A maker of these servers, their ports read together; alone, where one of them cannot be read."""
+    try:
+        ports = networks.ports_of_each([row.uuid for row in rows], rules=False)
+    except fitting.REFUSED:
+        return lambda row: _instances([row], cluster_id)(row) if len(rows) > 1 else instance_of(row, cluster_id)
+    return lambda row: instance_of(row, cluster_id, tuple(ports[row.uuid]))
+
+
 def plan(row: InstanceRow, host: str, cluster_id: str) -> tuple[Instance, list[NetworkView]]:
-    """The server and the views of its networks as `host` must carry them, its own ports included. Its ports
-    are taken from the views: their rules, which may name hundreds of addresses, are compiled once. Raises
+    """The server and the views of its networks as `host` must carry them, its own ports included. Views of large
+    networks are left out: the host asks for them, in pieces, if it does not have them. Raises
     msgspec.ValidationError naming the field that the host would refuse."""
-    rows = networks.rows_of(row.uuid)
-    views = [fitting_view(networks.view(network_id, host)) for network_id in dict.fromkeys(r.network_id for r in rows)]
-    order = {r.id: place for place, r in enumerate(rows)}
-    ports = sorted((p for v in views for p in v.ports if p.id in order), key=lambda port: order[port.id])
-    return checked(instance_of(row, cluster_id, tuple(ports))), views
+    ports = networks.ports_of(row.uuid)
+    ids = dict.fromkeys(port.network_id for port in networks.rows_of(row.uuid))
+    views = [networks.view(network_id, host) for network_id in ids if not networks.is_large(network_id)]
+    views = [view for view in views if sum(_length(port) for port in view.ports) <= VIEW_ADDRESSES]
+    return checked(instance_of(row, cluster_id, tuple(ports))), [fitting_view(view) for view in views]
+
+
+def _length(port: Port) -> int:
+    return sum(len(rule.remotes) for rule in port.rules)

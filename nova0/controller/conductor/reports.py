@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,11 @@ from nova0.objects.states import PowerState, TaskState, VmState
 
 log = logging.getLogger(__name__)
 
-_HERE = "SELECT * FROM instance WHERE host = ? AND deleted_at IS NULL"  # as in Table.one: each host asks each minute
+AT_REST = {
+    (VmState.ACTIVE, PowerState.RUNNING),
+    (VmState.STOPPED, PowerState.SHUTDOWN),
+    (VmState.PAUSED, PowerState.PAUSED),
+}
 
 
 def host_reported(state: HostState) -> bool:
@@ -34,6 +39,38 @@ def host_reported(state: HostState) -> bool:
     return True
 
 
+def differing(host: str, guests: list[GuestInfo]) -> list[GuestInfo]:
+    """In a transaction: those of a host's guests that are not where and as the store has them: for `compare`. Every
+    host tells of all its guests each minute, and nearly always there are none."""
+    columns: Any = InstanceRow.select(
+        InstanceRow.uuid, InstanceRow.host, InstanceRow.vm_state, InstanceRow.power_state
+    ).where(InstanceRow.uuid.in_([guest.uuid for guest in guests]))
+    known = {uuid: (where, vm_state, power) for uuid, where, vm_state, power in columns.tuples()}
+    here = {(host, vm_state, power) for vm_state, power in AT_REST}
+    return [
+        guest
+        for guest in guests
+        if known.get(guest.uuid) not in here or known[guest.uuid][2] != guest.power_state
+    ]
+
+
+def absent(host: str, guests: list[GuestInfo]) -> list[str]:
+    """In a transaction: the servers that the store places on a host, which told of no such guest: for `missing`."""
+    there = (InstanceRow.host == host) & InstanceRow.deleted_at.is_null() & InstanceRow.task_state.is_null()
+    seen = {guest.uuid for guest in guests}
+    query: Any = InstanceRow.select(InstanceRow.uuid).where(there, InstanceRow.power_state != PowerState.NOSTATE)
+    return [uuid for (uuid,) in query.tuples() if uuid not in seen]
+
+
+def missing(host: str, uuids: list[str]) -> None:
+    """In a transaction: note that these servers are not on their host."""
+    for uuid in uuids:
+        row = InstanceRow.one("uuid", uuid)
+        if row is not None and row.host == host and row.deleted_at is None and row.task_state is None:
+            if not _busy(uuid):
+                _missing(row)
+
+
 def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:
     """In a transaction: hold a host's guests against the store. Returns those it must remove: deleted or
     placed elsewhere, unless an operation is at work on them. Power states are taken up."""
@@ -49,10 +86,6 @@ def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:
                 disowned.append(_disowned(row))
             continue
         power_reported(row, guest.power_state)
-    seen = {guest.uuid for guest in guests}
-    for row in InstanceRow.raw(_HERE, host):
-        if row.uuid not in seen and row.task_state is None and not _busy(row.uuid):
-            _missing(row)
     return disowned
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BooleanField, CharField, FloatField, IntegerField, TextField
+from peewee import AutoField, BooleanField, CharField, CompositeKey, FloatField, IntegerField, TextField
 
 from nova0.controller.db.base_table import JsonField, Table, new_id, now
 
@@ -83,6 +83,18 @@ class PortRow(Table):
         indexes = ((("network_id", "mac_address"), True),)
 
 
+class PortGroupRow(Table):
+    """Which ports carry a security group, to be found by the group. Triggers of the store keep it equal to
+    `PortRow.security_groups`: nobody else writes it."""
+
+    group_id = CharField()
+    port_id = CharField(index=True)
+
+    class Meta:
+        table_name = "port_group"
+        primary_key = CompositeKey("group_id", "port_id")
+
+
 class FixedAddressRow(Table):
     """An address in use; the unique index is what stops two ports from having it."""
 
@@ -131,4 +143,4 @@ class SecurityGroupRuleRow(Table):
         table_name = "security_group_rule"
 
 
-TABLES = [NetworkRow, SubnetRow, PortRow, FixedAddressRow, SecurityGroupRow, SecurityGroupRuleRow]
+TABLES = [NetworkRow, SubnetRow, PortRow, PortGroupRow, FixedAddressRow, SecurityGroupRow, SecurityGroupRuleRow]

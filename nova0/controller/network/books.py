@@ -9,7 +9,15 @@ from nova0.controller.network.groups import default_group
 from nova0.controller.network.requested import validate_request
 from nova0.controller.network.revision import touch
 from nova0.controller.network.server_ports import activate, allocate, bind, heard_by, release, rows_of
-from nova0.controller.network.views import carried_by, ports_of, view, views_for
+from nova0.controller.network.views import (
+    carried_by,
+    is_large,
+    pieces_for,
+    ports_of,
+    ports_of_each,
+    view,
+    views_for,
+)
 
 __all__ = [
     "activate",
@@ -18,7 +26,10 @@ __all__ = [
     "carried_by",
     "default_group",
     "heard_by",
+    "is_large",
+    "pieces_for",
     "ports_of",
+    "ports_of_each",
     "release",
     "rows_of",
     "touch",

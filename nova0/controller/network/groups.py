@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from nova0.controller.api import errors
 from nova0.controller.db.network_tables import SecurityGroupRow, SecurityGroupRuleRow
 from nova0.controller.network import revision
 from nova0.objects.network import Rule
 
 DEFAULT = "default"
+AT_ONCE = 500  # groups read in one statement, which SQLite bounds
 
 
 def default_group(project_id: str) -> SecurityGroupRow:
@@ -56,27 +59,39 @@ def ids_of(names_or_ids: list[str], project_id: str) -> list[str]:
 
 
 class Compiler:
-    """Rules of groups as hosts need them; keeps what it read, so one serves a whole view."""
+    """Rules of groups as hosts need them. Those named at first are read together; it keeps what it read, so that
+    one serves a whole view, and ports of the same groups share one tuple of rules."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_ids: Iterable[str] = ()) -> None:
         self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._whole: dict[tuple[str, ...], tuple[Rule, ...]] = {}
         self._members: dict[str, tuple[str, ...]] = {}
+        self._read(group_ids)
 
     def rules(self, group_ids: list[str]) -> tuple[Rule, ...]:
-        return tuple(rule for group_id in group_ids for rule in self._of(group_id))
+        key = tuple(group_ids)
+        if key not in self._whole:
+            self._read(group_ids)
+            self._whole[key] = tuple(rule for group_id in group_ids for rule in self._rules[group_id])
+        return self._whole[key]
 
-    def _of(self, group_id: str) -> tuple[Rule, ...]:
-        if group_id not in self._rules:
-            rows = SecurityGroupRuleRow.select().where(SecurityGroupRuleRow.security_group_id == group_id)
-            self._rules[group_id] = tuple(self._compiled(row) for row in rows.order_by(SecurityGroupRuleRow.id))
-        return self._rules[group_id]
+    def _read(self, group_ids: Iterable[str]) -> None:
+        new = [group_id for group_id in dict.fromkeys(group_ids) if group_id not in self._rules]
+        for start in range(0, len(new), AT_ONCE):
+            some = new[start : start + AT_ONCE]
+            table = SecurityGroupRuleRow
+            rows = list(table.select().where(table.security_group_id.in_(some)).order_by(table.id))
+            remote = {row.remote_group_id for row in rows if row.remote_group_id} - self._members.keys()
+            self._members |= {group: tuple(sorted(found)) for group, found in revision.addresses_in(remote).items()}
+            self._rules |= {group_id: () for group_id in some}
+            for row in rows:
+                self._rules[row.security_group_id] += (self._compiled(row),)
 
     def _compiled(self, row: SecurityGroupRuleRow) -> Rule:
         remotes: tuple[str, ...] = ()
         if row.remote_group_id:
-            remotes = tuple(
-                one for one in self._addresses(row.remote_group_id) if (":" in one) is (row.ethertype == "IPv6")
-            )
+            six = row.ethertype == "IPv6"
+            remotes = tuple(one for one in self._members[row.remote_group_id] if (":" in one) is six)
         elif row.remote_ip_prefix:
             remotes = (row.remote_ip_prefix,)
         return Rule(
@@ -88,9 +103,3 @@ class Compiler:
             remotes=remotes,
             any_remote=not row.remote_group_id and not row.remote_ip_prefix,
         )
-
-    def _addresses(self, group_id: str) -> tuple[str, ...]:
-        """Addresses of a group's members, sorted."""
-        if group_id not in self._members:
-            self._members[group_id] = tuple(sorted(revision.addresses_in(group_id)))
-        return self._members[group_id]

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from peewee import fn
-
 from nova0.controller.db.base_table import now
-from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, PortRow, SecurityGroupRuleRow
+from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, PortGroupRow, PortRow, SecurityGroupRuleRow
 
 
 def touch(network_ids: Iterable[str]) -> list[str]:
@@ -24,27 +22,28 @@ def touch(network_ids: Iterable[str]) -> list[str]:
 
 def ports_in(group_id: str) -> list[PortRow]:
     """Ports that carry a security group."""
-    return list(PortRow.select().where(fn.INSTR(PortRow.security_groups, group_id) > 0))
+    carrying = PortGroupRow.select(PortGroupRow.port_id).where(PortGroupRow.group_id == group_id)
+    return list(PortRow.select().where(PortRow.id.in_(carrying)))
 
 
-def addresses_in(group_id: str) -> list[str]:
-    """Addresses of the ports that carry a security group. Plain tuples: a group may have hundreds."""
+def addresses_in(group_ids: Iterable[str]) -> dict[str, list[str]]:
+    """group -> addresses of the ports that carry it, in no order. Plain tuples: a group may have thousands."""
+    found: dict[str, list[str]] = {group_id: [] for group_id in group_ids}
     query: Any = (
-        FixedAddressRow.select(FixedAddressRow.ip_address)
-        .join(PortRow, on=(PortRow.id == FixedAddressRow.port_id))
-        .where(fn.INSTR(PortRow.security_groups, group_id) > 0)
+        PortGroupRow.select(PortGroupRow.group_id, FixedAddressRow.ip_address)
+        .join(FixedAddressRow, on=(FixedAddressRow.port_id == PortGroupRow.port_id))
+        .where(PortGroupRow.group_id.in_(list(found)))
     )
-    return [address for (address,) in query.tuples()]
+    for group_id, address in query.tuples():
+        found[group_id].append(address)
+    return found
 
 
 def networks_using(group_ids: Iterable[str]) -> set[str]:
     """Networks with a port whose rules these groups are: their own members'."""
-    found: set[str] = set()
-    for group_id in group_ids:
-        members = fn.INSTR(PortRow.security_groups, group_id) > 0
-        query: Any = PortRow.select(PortRow.network_id).where(members).distinct()
-        found.update(network_id for (network_id,) in query.tuples())
-    return found
+    carrying = PortGroupRow.port_id == PortRow.id
+    query: Any = PortRow.select(PortRow.network_id).join(PortGroupRow, on=carrying).distinct()
+    return {network_id for (network_id,) in query.where(PortGroupRow.group_id.in_(list(group_ids))).tuples()}
 
 
 def networks_naming(group_ids: Iterable[str]) -> set[str]:

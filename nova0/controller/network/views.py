@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nova0.controller.api import errors
@@ -10,10 +12,16 @@ from nova0.controller.db.compute_tables import HostRow, InstanceRow
 from nova0.controller.db.network_tables import FixedAddressRow, NetworkRow, PortRow, SubnetRow
 from nova0.controller.network import making
 from nova0.controller.network.groups import Compiler
-from nova0.controller.network.server_ports import rows_of
 from nova0.objects import fields
 from nova0.objects.fields import guest_name, one_machines
-from nova0.objects.network import Neighbour, NetworkView, Port
+from nova0.objects.network import Neighbour, NetworkPiece, NetworkPieces, NetworkView, Port, in_piece
+
+PIECE = 1000  # ports in a page of a host's networks
+EACH = 10  # ports that a network costs beside its own
+LARGE = 200  # ports of a network whose view is told whole when a server is prepared
+AT_ONCE = 500  # values in one statement, which SQLite bounds
+LAST = "~"  # comes after every id
+Fit = Callable[[str, Callable[[], NetworkPiece]], list[NetworkPiece]]
 
 # Columns read for a port: plain tuples, since a network may hold hundreds and every boot reads them.
 _COLUMNS = (
@@ -30,16 +38,26 @@ _COLUMNS = (
 
 def ports_of(instance_uuid: str) -> list[Port]:
     """A server's ports, in their order; only those with an address."""
-    network_ids = list(dict.fromkeys(row.network_id for row in rows_of(instance_uuid)))
-    order = [row.id for row in rows_of(instance_uuid)]
-    compiler = Compiler()
-    made: list[Port] = []
-    for network_id in network_ids:
-        network, subnet = NetworkRow.known("id", network_id), making.subnet_of(network_id)
+    return ports_of_each([instance_uuid])[instance_uuid]
+
+
+def ports_of_each(instance_uuids: list[str], *, rules: bool = True) -> dict[str, list[Port]]:
+    """server -> its ports, in their order; only those with an address. Without `rules` they have none: a host has
+    them from the views of its networks."""
+    found: dict[str, list[Port]] = {uuid: [] for uuid in instance_uuids}
+    of_servers = PortRow.device_id.in_(instance_uuids) & (fn.SUBSTR(PortRow.device_owner, 1, 8) == "compute:")
+    rows = list(_ports().where(of_servers).order_by(PortRow.position, PortRow.created_at, PortRow.id).tuples())
+    known: dict[str, tuple[NetworkRow, SubnetRow | None]] = {
+        network_id: (NetworkRow.known("id", network_id), making.subnet_of(network_id))
+        for network_id in {row[6] for row in rows}
+    }
+    compiler = Compiler(group for row in rows for group in row[4]) if rules else None
+    names = _hostnames(rows)
+    for row in rows:
+        network, subnet = known[row[6]]
         if subnet is not None:
-            rows = _ports().where(PortRow.network_id == network_id, PortRow.device_id == instance_uuid).tuples()
-            made += [_port(row, network, subnet, compiler, _hostnames([row])) for row in rows if row[0] in order]
-    return sorted(made, key=lambda port: order.index(port.id))
+            found[row[3]].append(_port(row, network, subnet, compiler, names))
+    return found
 
 
 def carried_by(host: str) -> list[str]:
@@ -53,17 +71,56 @@ def views_for(host: str) -> list[NetworkView]:
     return [view(network_id, host) for network_id in carried_by(host)]
 
 
+def pieces_for(host: str, after: str, fit: Fit = lambda network_id, make: [make()]) -> NetworkPieces:
+    """The page after `after` ("" for the first) of what `host` must carry: about PIECE ports and neighbours. `fit`
+    gets each network's id and who makes its piece, and gives the piece, or none to leave it out."""
+    at, _, after_port = after.partition(" ")
+    here = PortRow.select(PortRow.network_id).where(PortRow.host == host, PortRow.network_id >= at)
+    pieces: list[NetworkPiece] = []
+    left = PIECE
+    for row in here.distinct().order_by(PortRow.network_id):
+        if left <= 0:
+            break
+        rows = _placed(row.network_id, after_port if row.network_id == at else "", left)
+        pieces += fit(row.network_id, partial(_piece, row.network_id, host, rows))
+        if len(rows) == left:
+            return NetworkPieces(pieces=tuple(pieces), after=f"{row.network_id} {rows[-1][0]}")
+        left -= len(rows) + EACH
+        at, after_port = row.network_id, LAST
+    else:
+        return NetworkPieces(pieces=tuple(pieces), after="")
+    return NetworkPieces(pieces=tuple(pieces), after=f"{at} {after_port}")
+
+
+def _piece(network_id: str, host: str, rows: list[tuple[Any, ...]]) -> NetworkPiece:
+    return in_piece(_view(NetworkRow.known("id", network_id), host, rows))
+
+
 def view(network_id: str, host: str) -> NetworkView:
     """One network as `host` must build it. ApiError 404 when there is none."""
     network = NetworkRow.one("id", network_id)
     if network is None:
         raise errors.not_found("Network", network_id)
-    subnet = making.subnet_of(network_id)
-    query = _ports().where(PortRow.network_id == network_id, PortRow.host.is_null(False)).order_by(PortRow.id)
-    placed = list(query.tuples())
+    return _view(network, host, _placed(network_id))
+
+
+def is_large(network_id: str) -> bool:
+    """Whether its view is no longer told whole: to prepare one server a host need not hear of thousands."""
+    placed = PortRow.select(PortRow.id).where(PortRow.network_id == network_id, PortRow.host.is_null(False))
+    return int(placed.limit(LARGE + 1).count()) > LARGE
+
+
+def _placed(network_id: str, after: str = "", most: int | None = None) -> list[tuple[Any, ...]]:
+    """Its ports that are on a host, by id."""
+    here = (PortRow.network_id == network_id) & PortRow.host.is_null(False) & (PortRow.id > after)
+    return list(_ports().where(here).order_by(PortRow.id).limit(most).tuples())
+
+
+def _view(network: NetworkRow, host: str, placed: list[tuple[Any, ...]]) -> NetworkView:
+    subnet = making.subnet_of(network.id)
     here = [row for row in placed if row[2] == host]
-    names = _hostnames(here)
-    compiler, tunnels = Compiler(), _tunnel_addresses({row[2] for row in placed})
+    names, tunnels = _hostnames(here), _tunnel_addresses({row[2] for row in placed})
+    compiler = Compiler(group for row in here for group in row[4])
     return NetworkView(
         id=network.id,
         name=fields.name(network.name or ""),
@@ -97,13 +154,16 @@ def _ports() -> Any:
 
 def _hostnames(rows: list[tuple[Any, ...]]) -> dict[str, str]:
     """server uuid -> its host name, for the servers of these ports."""
-    uuids = [row[3] for row in rows]
-    query: Any = InstanceRow.select(InstanceRow.uuid, InstanceRow.hostname).where(InstanceRow.uuid.in_(uuids))
-    return dict(query.tuples())
+    uuids = list({row[3] for row in rows})
+    found: dict[str, str] = {}
+    for start in range(0, len(uuids), AT_ONCE):
+        some: Any = InstanceRow.select(InstanceRow.uuid, InstanceRow.hostname)
+        found |= dict(some.where(InstanceRow.uuid.in_(uuids[start : start + AT_ONCE])).tuples())
+    return found
 
 
 def _port(
-    row: tuple[Any, ...], network: NetworkRow, subnet: SubnetRow, compiler: Compiler, names: dict[str, str]
+    row: tuple[Any, ...], network: NetworkRow, subnet: SubnetRow, compiler: Compiler | None, names: dict[str, str]
 ) -> Port:
     port_id, mac, _, device_id, groups, secured, _, address = row
     return Port(
@@ -118,6 +178,6 @@ def _port(
         dns=tuple(subnet.dns_nameservers),
         mtu=network.mtu,
         port_security=secured,
-        rules=compiler.rules(groups) if secured else (),
+        rules=compiler.rules(groups) if secured and compiler is not None else (),
         hostname=guest_name(names.get(device_id) or ""),
     )

@@ -8,11 +8,12 @@ answers, guests and networks stay as they are. One instance that fails never kee
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import gevent
+import msgspec
 from gevent.event import Event
 from oslo_config import cfg
 
@@ -25,6 +26,7 @@ from nova0.host.compute.start import start
 from nova0.mesh.errors import StoreDoubted, Unreachable
 from nova0.objects.errors import NetworkError
 from nova0.objects.instance import Instance
+from nova0.objects.network import without_rules
 
 LOG = logging.getLogger(__name__)
 RETRY_S = (0.5, 10.0)  # first and longest pause while the controller does not answer
@@ -97,7 +99,7 @@ class Adoption:
 
 def adopt(guests: Guests, resume: bool = False) -> None:
     """The whole comparison. Raises the mesh's errors when the controller does not answer."""
-    for instance in guests.conductor().instances_of():
+    for instance in _placed(guests):
         _alone(guests, instance.uuid, "take up", partial(_take_up, guests, instance))
     if resume:
         for record in guests.records.all():
@@ -111,6 +113,16 @@ def adopt(guests: Guests, resume: bool = False) -> None:
         guests.networks.ask_anew()
     for record in guests.records.all():
         _alone(guests, record.uuid, "plug", partial(_plug_again, guests, record))
+
+
+def _placed(guests: Guests) -> Iterator[Instance]:
+    """What the store places here, page by page."""
+    number = 0
+    while page := guests.conductor().instances_after(number):
+        yield from page
+        if page[-1].number <= number:
+            return  # a page that leads to itself has no end
+        number = page[-1].number
 
 
 def compare(guests: Guests) -> None:
@@ -171,9 +183,14 @@ def _take_up(guests: Guests, instance: Instance) -> None:
             runs = found.power_state not in OFF
             generation = max(instance.generation, found.generation)
             guests.records.keep(Record(instance=instance, generation=generation, leased=runs, run=runs))
-        elif known is not None and instance.generation >= known.generation and instance != known.instance:
+        elif known is not None and instance.generation >= known.generation and instance != _told(known.instance):
             known.instance, known.generation = instance, instance.generation
             guests.records.keep(known)
+
+
+def _told(instance: Instance) -> Instance:
+    """As the store tells of what is placed here: rules come with the networks."""
+    return msgspec.structs.replace(instance, ports=tuple(without_rules(port) for port in instance.ports))
 
 
 def _plug_again(guests: Guests, record: Record) -> None:

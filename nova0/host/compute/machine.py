@@ -17,7 +17,7 @@ from oslo_config import cfg
 from nova0.config import CONF, declare
 from nova0.host.compute.adopt import Adoption
 from nova0.host.compute.guests import Guests
-from nova0.host.compute.networks import Networks
+from nova0.host.compute.networks import Networks, fetch_views
 from nova0.host.compute.power_watch import PowerWatch
 from nova0.host.compute.records import Records
 from nova0.host.compute.resources import Resources
@@ -95,7 +95,7 @@ class Machine:
         self.networks = Networks(
             self.host,
             carrier,
-            fetch=lambda: self.conductor().networks_of(),
+            fetch=lambda: fetch_views(self.conductor()),
             in_use=lambda: self.guests.networks_in_use(),
             metadata=metadata,
         )

@@ -19,11 +19,30 @@ from nova0 import atomic_file
 from nova0.host.metadata.server import MetadataServer
 from nova0.host.network.carrier import Carrier
 from nova0.objects.errors import NetworkError, NotSupported
-from nova0.objects.network import NetworkView, Port, bridge_name
+from nova0.objects.network import NetworkPiece, NetworkView, Port, bridge_name, whole
+from nova0.rpcapi.conductor import ConductorAPI
 
 LOG = logging.getLogger(__name__)
 RETRY_S = (1.0, 30.0)  # first and longest pause between attempts that fail
 BANNER_S = 5.0  # a guest's port may take so long to accept and say its first line
+
+
+def fetch_views(conductor: ConductorAPI) -> list[NetworkView]:
+    """The whole desired state, asked for in pieces. Raises the mesh's errors, and NetworkError for pieces that do not
+    fit together."""
+    pieces: dict[str, list[NetworkPiece]] = {}
+    after = ""
+    while True:
+        page = conductor.networks_after(after)
+        for piece in page.pieces:
+            pieces.setdefault(piece.view.id, []).append(piece)
+        if page.after <= after:  # the end; and pages that lead back would have none
+            break
+        after = page.after
+    try:
+        return [whole(several) for several in pieces.values()]
+    except ValueError as error:
+        raise NetworkError(f"the controller's word on networks: {error}") from error
 
 
 class Networks:

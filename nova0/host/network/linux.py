@@ -96,9 +96,8 @@ class LinuxCarrier(Carrier):
                 raise NetworkError(
                     f"{self.host}: plug {port.tap}: network {port.network_name} is not carried here: apply it first"
                 )
-            if port not in view.ports:
-                others = tuple(other for other in view.ports if other.id != port.id)
-                self._change_ports(view, (*others, port))
+            if all(other.id != port.id for other in view.ports):  # else the view knows its rules better
+                self._change_ports(view, (*view.ports, port))
             self._bridges.plug(port, view.bridge)
 
     def unplug(self, port_id: str) -> None:

@@ -20,7 +20,7 @@ from nova0.objects.flavor import Flavor
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.image import ImageHolders, ImageRef
 from nova0.objects.instance import Instance, Keypair
-from nova0.objects.network import NetworkView, Port
+from nova0.objects.network import NetworkPieces, NetworkView, Port, in_piece
 from nova0.rpcapi.compute import ComputeAPI
 from nova0.rpcapi.conductor import ConductorAPI
 from nova0.rpcapi.images import ImagesAPI
@@ -36,6 +36,7 @@ class FakeConductor(ConductorAPI):
         self.lease_ms = 10_000
         self.refuse = False
         self.placed: list[Instance] = []
+        self.page = 2  # instances or networks told at once
         self.disowned: list[str] = []
         self.reason, self.ahead = "deleted", 1  # of what it disowns: why, and how far beyond the host's generation
         self.views: list[NetworkView] = []
@@ -55,8 +56,9 @@ class FakeConductor(ConductorAPI):
     def report(self, state: HostState) -> None:
         self.reports.append(state)
 
-    def instances_of(self) -> list[Instance]:
-        return self.placed
+    def instances_after(self, number: int) -> list[Instance]:
+        rest = sorted((one for one in self.placed if one.number > number), key=lambda one: one.number)
+        return rest[: self.page]
 
     def compare(self, guests: list[GuestInfo]) -> list[Disowned]:
         self.compared.append(guests)
@@ -65,8 +67,11 @@ class FakeConductor(ConductorAPI):
             Disowned(uuid=uuid, reason=self.reason, generation=held.get(uuid, 1) + self.ahead) for uuid in self.disowned
         ]
 
-    def networks_of(self) -> list[NetworkView]:
-        return self.views
+    def networks_after(self, after: str) -> NetworkPieces:
+        first = int(after or 0)
+        more = first + self.page < len(self.views)
+        pieces = tuple(in_piece(view) for view in self.views[first : first + self.page])
+        return NetworkPieces(pieces=pieces, after=str(first + self.page) if more else "")
 
     def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
         self.changes.append((uuid, generation, power_state))
