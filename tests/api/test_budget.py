@@ -25,9 +25,13 @@ from stretches import Stretches
 from nova0.controller.api.application import make_app
 from nova0.controller.assembly import Controller
 from nova0.controller.conductor import claims
-from nova0.controller.db.compute_tables import InstanceRow
-from nova0.controller.db.network_tables import PortRow
+from nova0.controller.db.compute_tables import FlavorRow, InstanceRow
+from nova0.controller.db.identity_tables import ProjectRow
+from nova0.controller.db.image_tables import ImageRow
+from nova0.controller.db.network_tables import NetworkRow, PortRow
+from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.db.store import Store
+from nova0.controller.quota import limits
 from nova0.controller.services import HostLife, Services
 from nova0.host.compute.networks import fetch_views
 from nova0.mesh.local import LocalNet
@@ -36,6 +40,7 @@ from nova0.objects.instance import Instance
 from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
 from nova0.rpcapi.images import ImagesAPI
+from tests.unit.conductor.conftest import ScriptedHost
 
 LOOP_S, STORE_S = 0.050, 0.250
 TRIES = 3  # the best counts: caches are warm, and what else runs on the machine was out of the way
@@ -213,9 +218,9 @@ def host(crowd, tmp_path):
     bus.offer(agent)
     bus.offer(ImagesAgent(controller))
     bus.start()
-    asking = net.bus("node000", "host", ("host",))
-    asking.start()
-    return Host(controller, asking, crowd.stretches)
+    asking = ScriptedHost(net, "node000")
+    yield Host(controller, asking.bus, crowd.stretches)
+    controller.stop()
 
 
 def test_what_a_host_asks_at_its_start_comes_in_pieces(crowd, host):
@@ -261,6 +266,52 @@ def test_no_call_of_a_host_keeps_the_loop_or_the_store(crowd, host):
                 print(f"    loop {loop_s * 1000:6.1f} ms store {store_s * 1000:6.1f} ms {name}")
             if loop_s > LOOP_S or store_s > STORE_S:
                 over.append(f"{name}: loop {loop_s * 1000:.0f} ms, store {store_s * 1000:.0f} ms at a stretch")
+    assert over == []
+
+
+def test_no_server_made_or_deleted_keeps_the_loop_or_the_store(crowd, host):
+    """From the request to the end of the operation, a network, a group and a quota of thousands beside it."""
+    crowd.ask("POST", "/identity/v3/auth/tokens", login("demo", "demo", "correct horse"))
+
+    def chosen() -> tuple[str, str, str]:
+        quota = limits.set_limits
+        project = ProjectRow.get(ProjectRow.name == "demo").id
+        quota(project, {"instances": 20_000, "cores": 20_000, "ram": 20_000 * 1024})
+        image = ImageRow.select().first().id
+        return NetworkRow.get(NetworkRow.project_id == project).id, image, FlavorRow.get(FlavorRow.flavor_id == "1").id
+
+    network, image, _ = crowd.store.write(chosen)
+    host.controller.start()
+    over = []
+
+    def measured(name: str, ask: Callable[[], tuple[int, bytes]], ended: Callable[[], bool]) -> bytes:
+        best = []
+        for _ in range(TRIES):
+            crowd.stretches.reset()
+            status, answer = gevent.spawn(ask).get()
+            assert status in (202, 204), answer
+            with gevent.Timeout(60):
+                while not crowd.store.read(ended):
+                    gevent.sleep(0.05)
+            loop_s, store_s = crowd.stretches.loop_s, crowd.stretches.store_s
+            best.append((max(loop_s / LOOP_S, store_s / STORE_S), loop_s, store_s, answer))
+            if name == "delete" or best[-1][0] < 0.5:
+                break
+        _, loop_s, store_s, answer = min(best)
+        if os.environ.get("NOVA0_BUDGET_SHOWN"):
+            print(f"    loop {loop_s * 1000:6.1f} ms store {store_s * 1000:6.1f} ms {name}")
+        if loop_s > LOOP_S or store_s > STORE_S:
+            over.append(f"{name}: loop {loop_s * 1000:.0f} ms, store {store_s * 1000:.0f} ms at a stretch")
+        return answer
+
+    body = {"server": {"name": "one", "imageRef": image, "flavorRef": "1", "networks": [{"uuid": network}]}}
+    nothing_left = lambda: not OperationRow.select().where(OperationRow.state.in_(("ready", "running"))).exists()  # noqa: E731
+    with crowd.stretches:
+        answer = measured("create", lambda: crowd.ask("POST", "/v2.1/servers", body), nothing_left)
+        made = msgspec.json.decode(answer)["server"]["id"]
+        assert crowd.store.read(lambda: InstanceRow.one("uuid", made).vm_state) == "active"
+        measured("delete", lambda: crowd.ask("DELETE", f"/v2.1/servers/{made}"), nothing_left)
+        assert crowd.store.read(lambda: InstanceRow.one("uuid", made).deleted_at) is not None
     assert over == []
 
 
