@@ -7,6 +7,7 @@ not touch gevent, zmq sockets or anything that belongs to the loop.
 from __future__ import annotations
 
 import atexit
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ _start_new_thread = monkey.get_original("_thread", "start_new_thread")
 _allocate_lock = monkey.get_original("_thread", "allocate_lock")
 
 _pool: ThreadPool | None = None
+TURN_S = 0.010  # of processor time at a stretch; none may have more than 50 ms
 POOL_SIZE = 8  # libvirt, qemu-img and hashing at once on a small host
 
 
@@ -42,6 +44,16 @@ def _outcome(function: Callable[..., T], args: Any, kwargs: Any) -> tuple[T | No
         return function(*args, **kwargs), None
     except Exception as error:  # noqa: BLE001 - raised again where it is waited for
         return None, error
+
+
+def let_others() -> None:
+    """Let the loop turn when the calling greenlet has had its turn of TURN_S: for work on the loop that is long only
+    because there is much of it. Cheap: called every few items."""
+    me = gevent.getcurrent().__dict__
+    now = time.thread_time()
+    if now - me.setdefault("turn_began", now) > TURN_S:
+        gevent.sleep(0)
+        me["turn_began"] = time.thread_time()
 
 
 class Mailbox:
@@ -169,4 +181,4 @@ def is_patched() -> bool:
     return bool(monkey.is_module_patched("socket"))
 
 
-__all__ = ["Job", "Mailbox", "Worker", "is_patched", "offload", "thread"]
+__all__ = ["Job", "Mailbox", "Worker", "is_patched", "let_others", "offload", "thread"]

@@ -9,7 +9,7 @@ import msgspec
 from nova0.objects.fields import Count, Free, Name, Short
 
 
-class Flavor(msgspec.Struct, frozen=True, kw_only=True):
+class Flavor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`flavor_id` is the user's id (free text), units are the field's: MiB, GiB, MiB swap."""
 
     flavor_id: Name

@@ -71,7 +71,7 @@ class HostState(msgspec.Struct, kw_only=True):
             raise ValueError(f"tunnel_address: {self.tunnel_address!r} is not the address of one machine")
 
 
-class GuestInfo(msgspec.Struct, frozen=True, kw_only=True):
+class GuestInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A guest as found on a host."""
 
     uuid: Uuid

@@ -7,7 +7,7 @@ import msgspec
 from nova0.objects.fields import HostName, Name, PathPart, Sha512, Size, Text, Word
 
 
-class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
+class ImageRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An active image. `sha512` (hex) and `size` (bytes) are checked before its first use on a host."""
 
     id: PathPart

@@ -10,13 +10,13 @@ from nova0.objects.image import ImageRef
 from nova0.objects.network import Port
 
 
-class Keypair(msgspec.Struct, frozen=True, kw_only=True):
+class Keypair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: Name
     public_key: Text
     type: Word = "ssh"
 
 
-class Instance(msgspec.Struct, frozen=True, kw_only=True):
+class Instance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`generation` grows with each decision that moves or ends it; a host refuses lower ones (Stale)."""
 
     uuid: Uuid

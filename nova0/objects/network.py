@@ -25,7 +25,7 @@ from nova0.objects.fields import (
 )
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class Rule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One allowance of a security group, compiled: remote groups already expanded to addresses."""
 
     direction: Direction
@@ -37,7 +37,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     any_remote: bool = True
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A server's place on a network. Address, MAC and rules are the store's word."""
 
     id: Uuid
@@ -60,7 +60,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
         return "n0t" + self.id.replace("-", "")[:11]
 
 
-class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Any port of the network, here or elsewhere, for forwarding entries and ARP answers."""
 
     mac: Mac
@@ -69,7 +69,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     tunnel_address: AddressOrNone  # where its host takes VXLAN; "" while unknown
 
 
-class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All a host must know to carry one network. `revision` grows with every change in the store;
     a host ignores a view older than the one it applied."""
 
@@ -95,7 +95,7 @@ class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
         return "n0x" + self.id.replace("-", "")[:11]
 
 
-class NetworkPiece(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkPiece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A part of a network's view: some of its ports and neighbours. Rules are told once for all ports that have
     the same: in a group of thousands each names all others."""
 

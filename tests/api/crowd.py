@@ -12,12 +12,6 @@ import sqlite3
 import uuid
 from pathlib import Path
 
-from served import PASSWORD
-
-from nova0.controller.compute.flavors import seed_flavors
-from nova0.controller.db.store import Store
-from nova0.controller.identity.bootstrap import bootstrap
-
 FLAVOR = {
     "flavor_id": "1", "name": "m1.tiny", "vcpus": 1, "memory_mb": 512, "root_gb": 1, "ephemeral_gb": 0,
     "swap_mb": 0, "rxtx_factor": 1.0, "is_public": True, "extra_specs": {"hw:cpu_policy": "shared"},
@@ -30,15 +24,13 @@ STATE = {
 BORN = 1_780_000_000.0
 
 
-def fill(path: Path, *, servers: int, hosts: int, images: int = 250, projects: int = 1) -> list[str]:
-    """Make the store at `path`; the first project is demo. The servers' uuids, in order."""
-    store = Store(path)
-    bootstrap(store, PASSWORD)
-    store.write(seed_flavors)
-    store.close()
+def fill(path: Path, *, servers: int, hosts: list[str], images: int = 250, projects: int = 1) -> list[str]:
+    """Into a store that a controller has made, and that no process has open. The first project is demo; hosts that
+    are not there yet are made. The servers' uuids, in order."""
     chance = random.Random(8)
     base = sqlite3.connect(path)
     base.execute("PRAGMA synchronous = off")
+    [first_vni] = base.execute("SELECT coalesce(max(vni), 1000) + 1 FROM network").fetchone()
     [demo] = base.execute("SELECT id FROM project WHERE name = 'demo'").fetchone()
     owners = [demo, *(uuid.UUID(int=chance.getrandbits(128)).hex for _ in range(projects - 1))]
     rows = _Rows(base)
@@ -49,15 +41,18 @@ def fill(path: Path, *, servers: int, hosts: int, images: int = 250, projects: i
     def new() -> str:
         return str(uuid.UUID(int=chance.getrandbits(128), version=4))
 
-    names = [f"node{number:03d}" for number in range(hosts)]
-    for name in names:
-        share = servers // hosts + (names.index(name) < servers % hosts)
+    for number, name in enumerate(hosts):
+        share = servers // len(hosts) + (number < servers % len(hosts))
         rows.add(
             "host", uuid=new(), service_uuid=new(), host=name, vcpus=20000, memory_mb=20000 * 1024, disk_gb=100000,
-            state=json.dumps(STATE | {"host": name, "hypervisor_hostname": name}), vcpus_used=share,
-            memory_mb_used=512 * share, disk_gb_used=share, servers=share, disabled=0, forced_down=0, fenced=0,
-            created_at=BORN, updated_at=BORN,
+            state=json.dumps(STATE | {"host": name, "hypervisor_hostname": name}), vcpus_used=0, memory_mb_used=0,
+            disk_gb_used=0, servers=0, disabled=0, forced_down=0, fenced=0, created_at=BORN, updated_at=BORN,
         )  # fmt: skip
+        taken = "vcpus_used + ?, memory_mb_used = memory_mb_used + ?, disk_gb_used = disk_gb_used + ?"
+        rows.after(
+            f"UPDATE host SET vcpus_used = {taken}, servers = servers + ? WHERE host = ?",
+            (share, 512 * share, share, share, name),
+        )
     pictures = [new() for _ in range(images)]
     for number, picture in enumerate(pictures):
         properties = {f"os_{key}": f"{number} {key}" for key in ("distro", "version", "type", "admin_user", "shape")}
@@ -72,7 +67,7 @@ def fill(path: Path, *, servers: int, hosts: int, images: int = 250, projects: i
         places.append((owner, network, subnet, group))
         rows.add(
             "network", id=network, name=f"net{number}", description="", project_id=owner, admin_state_up=1, shared=0,
-            external=0, port_security_enabled=1, mtu=1450, vni=2000 + number, gateway_mac="fa:16:3f:00:00:01",
+            external=0, port_security_enabled=1, mtu=1450, vni=first_vni + number, gateway_mac="fa:16:3f:00:00:01",
             tags="[]", revision=1, created_at=BORN, updated_at=BORN,
         )  # fmt: skip
         rows.add(
@@ -89,7 +84,7 @@ def fill(path: Path, *, servers: int, hosts: int, images: int = 250, projects: i
     made = []
     for number in range(servers):
         owner, network, subnet, group = places[number % projects]
-        server, port, host = new(), new(), names[number % hosts]
+        server, port, host = new(), new(), hosts[number % len(hosts)]
         made.append(server)
         picture = number % images
         properties = {"os_distro": "debian", "kernel_id": "", "hw_disk_bus": "virtio"}
@@ -136,6 +131,11 @@ class _Rows:
     def __init__(self, base: sqlite3.Connection) -> None:
         self._base = base
         self._kept: dict[tuple[str, tuple[str, ...]], list[tuple[object, ...]]] = {}
+        self._then: list[tuple[str, tuple[object, ...]]] = []
+
+    def after(self, statement: str, values: tuple[object, ...]) -> None:
+        """To be done when all rows are there."""
+        self._then.append((statement, values))
 
     def add(self, table: str, **columns: object) -> None:
         self._kept.setdefault((table, tuple(columns)), []).append(tuple(columns.values()))
@@ -144,4 +144,6 @@ class _Rows:
         for (table, names), rows in self._kept.items():
             listed = ", ".join(f'"{name}"' for name in names)
             holes = ", ".join("?" * len(names))
-            self._base.executemany(f'INSERT INTO "{table}" ({listed}) VALUES ({holes})', rows)  # noqa: S608
+            self._base.executemany(f'INSERT OR IGNORE INTO "{table}" ({listed}) VALUES ({holes})', rows)
+        for statement, values in self._then:
+            self._base.execute(statement, values)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import gc
 import io
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ import pytest
 from crowd import fill
 from nova0.agents.conductor import ConductorAgent
 from nova0.agents.images import ImagesAgent
-from served import FakeGuests, FakeHosts, login
+from served import PASSWORD, FakeGuests, FakeHosts, login
 from stretches import Stretches
 
 from nova0.controller.api.application import make_app
 from nova0.controller.assembly import Controller
+from nova0.controller.compute.flavors import seed_flavors
 from nova0.controller.conductor import claims
 from nova0.controller.db.compute_tables import FlavorRow, InstanceRow
 from nova0.controller.db.identity_tables import ProjectRow
@@ -31,6 +31,7 @@ from nova0.controller.db.image_tables import ImageRow
 from nova0.controller.db.network_tables import NetworkRow, PortRow
 from nova0.controller.db.operation_tables import OperationRow
 from nova0.controller.db.store import Store
+from nova0.controller.identity.bootstrap import bootstrap
 from nova0.controller.quota import limits
 from nova0.controller.services import HostLife, Services
 from nova0.host.compute.networks import fetch_views
@@ -43,6 +44,7 @@ from nova0.rpcapi.images import ImagesAPI
 from tests.unit.conductor.conftest import ScriptedHost
 
 LOOP_S, STORE_S = 0.050, 0.250
+WORST = ("/servers/detail?all_tenants=1", "ip=10.64", "end=2030-01-01T00:00:00", "/ports", "sort_key=mac_address")
 TRIES = 3  # the best counts: caches are warm, and what else runs on the machine was out of the way
 
 
@@ -94,20 +96,20 @@ class Crowd:
         return status, min(loop), min(store)
 
 
-def crowd_of(place: Path, template: Path, servers: list[str], hosts: int):
-    shutil.copyfile(template, place / "store.sqlite")
-    store = Store(place / "store.sqlite")
-    lives = FakeHosts()
-    for number in range(hosts):
-        name = f"node{number:03d}"
-        lives.lives[name] = HostLife(host=name, alive=True, status="up", age_s=0.1)
+def crowd_of(place: Path, servers: int, hosts: int, projects: int) -> Crowd:
+    path = place / "store.sqlite"
+    store = Store(path)
+    bootstrap(store, PASSWORD)
+    store.write(seed_flavors)
+    store.close()
+    names = [f"node{number:03d}" for number in range(hosts)]
+    made = fill(path, servers=servers, hosts=names, projects=projects)
+    store = Store(path)
+    lives = FakeHosts({name: HostLife(host=name, alive=True, status="up", age_s=0.1) for name in names})
     services = Services(store=store, hosts=lives, guests=FakeGuests(), state_dir=place, public_url="http://t")
     stretches = Stretches()
     stretches.watch(store)
-    gc.collect()
-    gc.freeze()  # as the controller does when it has started
-    crowd = Crowd(make_app(services), store, servers, stretches)
-    return crowd
+    return Crowd(make_app(services), store, made, stretches)
 
 
 def routes(crowd: Crowd) -> list[tuple[str, str]]:
@@ -153,37 +155,49 @@ def routes(crowd: Crowd) -> list[tuple[str, str]]:
     ]
 
 
-def over_budget(crowd: Crowd, share: float = 1.0) -> list[str]:
-    """Lines for what takes more than that share of the budget."""
-    status, _ = crowd.ask("POST", "/identity/v3/auth/tokens", login("admin", "admin", "correct horse"))
+def over_budget(crowd: Crowd, few: tuple[str, ...] | None) -> list[str]:
+    """Lines for what takes more than the budget; of `few` of the routes."""
+    status, _ = crowd.ask("POST", "/identity/v3/auth/tokens", login("admin", "admin", PASSWORD))
     assert status == 201
     found = []
     with crowd.stretches:
         for version, path in routes(crowd):
+            if few is not None and not path.endswith(few):
+                continue
             status, loop_s, store_s = crowd.measured("GET", path, version=version)
             if os.environ.get("NOVA0_BUDGET_SHOWN"):
                 print(f"{status} loop {loop_s * 1000:6.1f} ms store {store_s * 1000:6.1f} ms {version} {path}")
             assert status < 500 or status == 501, path
-            if loop_s > LOOP_S * share or store_s > STORE_S * share:
+            if loop_s > LOOP_S or store_s > STORE_S:
                 found.append(
                     f"{version} GET {path}: loop {loop_s * 1000:.0f} ms, store {store_s * 1000:.0f} ms at a stretch"
                 )
     return found
 
 
-@pytest.fixture(scope="module", params=[1, 50], ids=["one_host", "fifty_hosts"])
+@pytest.fixture(scope="module")
 def crowd(request, tmp_path_factory):
-    place = tmp_path_factory.mktemp("crowd")
-    servers = fill(place / "template.sqlite", servers=10_000, hosts=request.param, projects=1 if request.param == 1 else 20)
-    made = crowd_of(place, place / "template.sqlite", servers, request.param)
+    """(servers, hosts, projects): all in one project, group and network on one host; or spread."""
+    made = crowd_of(tmp_path_factory.mktemp("crowd"), *request.param)
+    gc.collect()
+    gc.freeze()  # as the controller does when it has started
     yield made
     made.store.close()
     gc.unfreeze()
 
 
-@pytest.mark.slow
+CROWDS = [
+    pytest.param((3_000, 1, 1), id="some"),
+    pytest.param((10_000, 1, 1), id="one_host", marks=pytest.mark.slow),
+    pytest.param((10_000, 50, 20), id="fifty_hosts", marks=pytest.mark.slow),
+]
+in_every_crowd = pytest.mark.parametrize("crowd", CROWDS, indirect=True)
+
+
+@in_every_crowd
 def test_no_list_keeps_the_loop_or_the_store(crowd):
-    assert over_budget(crowd) == []
+    few = WORST if len(crowd.servers) < 10_000 else None
+    assert over_budget(crowd, few) == []
 
 
 @dataclass
@@ -194,10 +208,10 @@ class Host:
     bus: Any
     stretches: Stretches
 
-    def measured(self, what: Callable[[], Any]) -> tuple[Any, float, float]:
+    def measured(self, what: Callable[[], Any], tries: int) -> tuple[Any, float, float]:
         """(its result, the loop's longest stretch, the store's), the best of several."""
         best = []
-        for _ in range(TRIES):
+        for _ in range(tries):
             self.stretches.reset()
             result = gevent.spawn(what).get()
             best.append((max(self.stretches.loop_s / LOOP_S, self.stretches.store_s / STORE_S), self.stretches.loop_s,
@@ -223,6 +237,7 @@ def host(crowd, tmp_path):
     controller.stop()
 
 
+@in_every_crowd
 def test_what_a_host_asks_at_its_start_comes_in_pieces(crowd, host):
     """All of it arrives, whole; and nobody else waits for it."""
     conductor = host.bus.stub(ConductorAPI)
@@ -240,6 +255,7 @@ def test_what_a_host_asks_at_its_start_comes_in_pieces(crowd, host):
         assert len(inward) == of_network, "each may hear all of its group"
 
 
+@in_every_crowd
 def test_no_call_of_a_host_keeps_the_loop_or_the_store(crowd, host):
     conductor, images = host.bus.stub(ConductorAPI), host.bus.stub(ImagesAPI)
     instances = list(_instances(conductor))
@@ -250,6 +266,7 @@ def test_no_call_of_a_host_keeps_the_loop_or_the_store(crowd, host):
     asked: dict[str, Callable[[], Any]] = {
         "instances_after": lambda: conductor.instances_after(last),
         "networks_after": lambda: conductor.networks_after(""),
+        "all networks, by the host": lambda: fetch_views(conductor),
         "compare, all well": lambda: conductor.compare(guests),
         "compare, all gone": lambda: conductor.compare([]),
         "compare, all strange": lambda: conductor.compare(none),
@@ -258,10 +275,11 @@ def test_no_call_of_a_host_keeps_the_loop_or_the_store(crowd, host):
         "who is where": lambda: (host.controller.scheduler.stale(), host.controller.scheduler.views()),
         "one host changed": lambda: (host.controller.scheduler.stale("node000"), host.controller.scheduler.views()),
     }
+    once = {"compare, all gone"}  # what it writes it writes the first time
     over = []
     with crowd.stretches:
         for name, what in asked.items():
-            _, loop_s, store_s = host.measured(what)
+            _, loop_s, store_s = host.measured(what, 1 if name in once else TRIES)
             if os.environ.get("NOVA0_BUDGET_SHOWN"):
                 print(f"    loop {loop_s * 1000:6.1f} ms store {store_s * 1000:6.1f} ms {name}")
             if loop_s > LOOP_S or store_s > STORE_S:
@@ -269,9 +287,10 @@ def test_no_call_of_a_host_keeps_the_loop_or_the_store(crowd, host):
     assert over == []
 
 
+@in_every_crowd
 def test_no_server_made_or_deleted_keeps_the_loop_or_the_store(crowd, host):
     """From the request to the end of the operation, a network, a group and a quota of thousands beside it."""
-    crowd.ask("POST", "/identity/v3/auth/tokens", login("demo", "demo", "correct horse"))
+    crowd.ask("POST", "/identity/v3/auth/tokens", login("demo", "demo", PASSWORD))
 
     def chosen() -> tuple[str, str, str]:
         quota = limits.set_limits

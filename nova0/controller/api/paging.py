@@ -116,7 +116,7 @@ def cut(items: Sequence[T], limit: int) -> tuple[Sequence[T], bool]:
 
 
 def network_page(
-    request: Request, name: str, items: list[T], id_of: Callable[[T], str], view: Callable[[T], dict[str, Any]]
+    request: Request, name: str, items: list[T], id_of: Callable[[T], str], view: Callable[[T], Any]
 ) -> dict[str, Any]:
     """Neutron's page: {name: [...], name_links: [next, previous]} with limit, marker, page_reverse."""
     query = request.query

@@ -6,27 +6,17 @@ many rows looks at the clock now and then, and lets the loop turn.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import gevent
 import msgspec
+
+from nova0.native import let_others
 
 T = TypeVar("T")
 S = TypeVar("S")
 
-TURN_S = 0.010  # of processor time, then others have theirs
 AT_ONCE = 16  # items between two looks at the clock
-
-
-def let_others() -> None:
-    """Let the loop turn, when this greenlet has had its turn."""
-    me = gevent.getcurrent().__dict__
-    now = time.thread_time()
-    if now - me.setdefault("turn_began", now) > TURN_S:
-        gevent.sleep(0)
-        me["turn_began"] = time.thread_time()
 
 
 def each(function: Callable[[T], S], items: Iterable[T]) -> list[S]:

@@ -143,10 +143,10 @@ def _after(uuids: list[str], marker: str, asked: Asked, order: list[Any]) -> lis
     """What follows the marker, which may itself not pass the filters (it changed state meanwhile)."""
     if marker in uuids:
         return uuids[uuids.index(marker) + 1 :]
-    scope = I.select(I.uuid).order_by(*order, I.id.desc())
+    scope: Any = I.select(I.uuid).order_by(*order, I.id.desc()).tuples()
     if asked.in_project is not None:
         scope = scope.where(I.project_id == asked.in_project)
-    everything = [uuid for (uuid,) in scope.tuples()]
+    everything = [uuid for (uuid,) in scope]
     if marker not in everything:
         raise BadRequest(f"marker [{marker}] not found")
     later = set(everything[everything.index(marker) + 1 :])

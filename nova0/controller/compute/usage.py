@@ -10,7 +10,6 @@ from typing import Any
 
 from nova0.controller.db.compute_tables import InstanceRow
 
-
 AT_ONCE = 500  # servers read in one transaction
 
 

@@ -24,6 +24,7 @@ from nova0.host.compute.guests import OFF, Guests
 from nova0.host.compute.records import Record
 from nova0.host.compute.start import start
 from nova0.mesh.errors import StoreDoubted, Unreachable
+from nova0.native import let_others
 from nova0.objects.errors import NetworkError
 from nova0.objects.instance import Instance
 from nova0.objects.network import without_rules
@@ -161,6 +162,7 @@ def release(guests: Guests, uuids: list[str]) -> list[str]:
 def finish_deletes(guests: Guests) -> None:
     """A tombstone beside a record is a delete that was cut short: the controller's word is given already."""
     for record in guests.records.all():
+        let_others()
         if guests.records.buried(record.uuid) >= record.generation and not guests.locks.held(record.uuid):
             _alone(guests, record.uuid, "finish deleting", partial(_finish_delete, guests, record.uuid))
 
@@ -203,6 +205,7 @@ def _plug_again(guests: Guests, record: Record) -> None:
 
 
 def _alone(guests: Guests, uuid: str, step: str, action: Callable[[], object]) -> None:
+    let_others()  # there may be ten thousand
     try:
         action()
     except Exception as error:  # noqa: BLE001 - one instance never keeps the others waiting

@@ -21,6 +21,7 @@ from nova0.host.compute.networks import Networks
 from nova0.host.compute.records import Record, Records, checked_uuid
 from nova0.host.image.cache import ImageCache
 from nova0.host.virt.driver import Driver, Found
+from nova0.native import let_others
 from nova0.objects.errors import InstanceNotFound, Stale
 from nova0.objects.host import GuestInfo, HeldGuest
 from nova0.objects.instance import Instance
@@ -125,7 +126,11 @@ class Guests:
 
     def all(self) -> list[GuestInfo]:
         """Every guest of this cluster here."""
-        return [self.info(found.uuid, found) for found in self.driver.found()]
+        guests = []
+        for found in self.driver.found():
+            let_others()  # there may be ten thousand
+            guests.append(self.info(found.uuid, found))
+        return guests
 
     def all_and_unfinished(self) -> list[GuestInfo]:
         """Guests, and instances that have a record but no guest (a prepare that did not end)."""

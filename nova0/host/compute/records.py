@@ -26,7 +26,7 @@ TOMBSTONES = 10_000  # remembered; a call later than so many deletions is past e
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Record(msgspec.Struct, kw_only=True):
+class Record(msgspec.Struct, kw_only=True, gc=False):
     """One instance this host was asked to hold."""
 
     instance: Instance

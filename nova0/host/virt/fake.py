@@ -57,7 +57,7 @@ declare(
 )
 
 
-class FakeGuest(msgspec.Struct):
+class FakeGuest(msgspec.Struct, gc=False):
     """What the fake hypervisor knows of one guest."""
 
     generation: int

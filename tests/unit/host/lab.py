@@ -36,7 +36,7 @@ class FakeConductor(ConductorAPI):
         self.lease_ms = 10_000
         self.refuse = False
         self.placed: list[Instance] = []
-        self.page = 2  # instances or networks told at once
+        self.page = 2  # instances told at once; networks one by one
         self.disowned: list[str] = []
         self.reason, self.ahead = "deleted", 1  # of what it disowns: why, and how far beyond the host's generation
         self.views: list[NetworkView] = []
@@ -69,9 +69,9 @@ class FakeConductor(ConductorAPI):
 
     def networks_after(self, after: str) -> NetworkPieces:
         first = int(after or 0)
-        more = first + self.page < len(self.views)
-        pieces = tuple(in_piece(view) for view in self.views[first : first + self.page])
-        return NetworkPieces(pieces=pieces, after=str(first + self.page) if more else "")
+        more = first + 1 < len(self.views)
+        pieces = tuple(in_piece(view) for view in self.views[first : first + 1])
+        return NetworkPieces(pieces=pieces, after=f"{first + 1:06}" if more else "")
 
     def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
         self.changes.append((uuid, generation, power_state))

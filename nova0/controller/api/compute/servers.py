@@ -17,7 +17,6 @@ from nova0.controller.compute.create import canonical
 from nova0.controller.db.base_table import now
 from nova0.controller.db.compute_tables import InstanceRow
 
-
 PIECE = 250  # servers read from the store and shown at once
 
 
@@ -101,7 +100,7 @@ def _page(
     shown: list[dict[str, Any]] = []
     for start in range(0, len(uuids), PIECE):
         rows, known = request.store.read(partial(read, uuids[start : start + PIECE]))
-        shown += turns.each(partial(view, known=known), rows)
+        shown += turns.each(lambda row, known=known: view(row, known), rows)  # type: ignore[misc]
     limit = paging.limit_of(request.query)
     last = uuids[-1] if uuids else ""
     return {"servers": shown} | paging.compute_links(request, "servers", uuids, limit, more, last)

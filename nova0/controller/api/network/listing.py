@@ -145,9 +145,8 @@ def page_of(request: Request, name: str, pieces: Iterable[list[View]]) -> View:
     if keys is None:
         paging.sort_keys(request.query, [])  # refused, if it is to be, for an empty list too
     order = [(str(number), way) for number, (_, way) in enumerate(keys or [])]
-    kept = (paging.ordered if len(kept) <= FEW else partial(offload, paging.ordered))(
-        kept, order, lambda one, number: one[1][int(number)]
-    )
+    values = lambda one, number: one[1][int(number)]  # noqa: E731
+    kept = paging.ordered(kept, order, values) if len(kept) <= FEW else offload(paging.ordered, kept, order, values)
     return paging.network_page(request, name, kept, lambda one: one[0], lambda one: one[2])
 
 
