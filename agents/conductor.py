@@ -67,11 +67,19 @@ class ConductorAgent(ConductorAPI):
         disowned: list[Disowned] = []
         for some in _pieces(guests, READ):
             for few in _pieces(store.read(partial(reports.differing, host, some)), WRITTEN):
-                disowned += store.write(partial(reports.compare, host, few))
+                disowned += self._alone(partial(reports.compare, host, few)) or []
         for absent in _pieces(store.read(lambda: reports.absent(host, guests)), WRITTEN):
-            store.write(partial(reports.missing, host, absent))
+            self._alone(partial(reports.missing, host, absent))
         self.controller.removals.ask(host, disowned)
         return disowned
+
+    def _alone(self, closure: Callable[[], T]) -> T | None:
+        """In a transaction of its own: what fails in one leaves the others, and is looked at again next time."""
+        try:
+            return self.store.write(closure)
+        except Exception:
+            log.exception("%s: comparing some of its guests failed; the others were compared", self._host())
+            return None
 
     def networks_after(self, after: str) -> NetworkPieces:
         host = self._host()

@@ -66,9 +66,9 @@ def missing(host: str, uuids: list[str]) -> None:
     """In a transaction: note that these servers are not on their host."""
     for uuid in uuids:
         row = InstanceRow.one("uuid", uuid)
-        if row is not None and row.host == host and row.deleted_at is None and row.task_state is None:
-            if not _busy(uuid):
-                _missing(row)
+        here = row is not None and row.host == host and row.deleted_at is None and row.task_state is None
+        if here and not _busy(uuid):
+            _missing(row)
 
 
 def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:

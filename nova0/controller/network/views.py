@@ -75,7 +75,8 @@ def pieces_for(host: str, after: str, fit: Fit = lambda network_id, make: [make(
     """The page after `after` ("" for the first) of what `host` must carry: about PIECE ports and neighbours. `fit`
     gets each network's id and who makes its piece, and gives the piece, or none to leave it out."""
     at, _, after_port = after.partition(" ")
-    here = PortRow.select(PortRow.network_id).where(PortRow.host == host, PortRow.network_id >= at)
+    from_here = PortRow.network_id > at if after_port == LAST else PortRow.network_id >= at
+    here = PortRow.select(PortRow.network_id).where(PortRow.host == host, from_here)
     pieces: list[NetworkPiece] = []
     left = PIECE
     for row in here.distinct().order_by(PortRow.network_id):

@@ -36,8 +36,10 @@ def fetch_views(conductor: ConductorAPI) -> list[NetworkView]:
         page = conductor.networks_after(after)
         for piece in page.pieces:
             pieces.setdefault(piece.view.id, []).append(piece)
-        if page.after <= after:  # the end; and pages that lead back would have none
+        if not page.after:
             break
+        if page.after <= after:  # never taken for the end: what is not told is forgotten here
+            raise NetworkError("the controller's word on networks has no end: see its log")
         after = page.after
     try:
         return [whole(several) for several in pieces.values()]

@@ -4,14 +4,19 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import sqlite3  # noqa: E402
+
+import peewee  # noqa: E402
 import pytest  # noqa: E402
 
 from nova0.controller.api.errors import ApiError  # noqa: E402
+from nova0.controller.db import migrations  # noqa: E402
 from nova0.controller.context import RequestContext  # noqa: E402
 from nova0.controller.db.compute_tables import HostRow, InstanceRow  # noqa: E402
 from nova0.controller.db.network_tables import (  # noqa: E402
     FixedAddressRow,
     NetworkRow,
+    PortGroupRow,
     PortRow,
     SecurityGroupRow,
     SecurityGroupRuleRow,
@@ -211,3 +216,47 @@ def test_numbers_on_the_wire_are_not_used_again_at_once(store):
     second = store.write(lambda: making.network(project_id="p"))
     assert second.vni == first.vni + 1
     assert second.gateway_mac == making.gateway_mac(second.id) != first.gateway_mac
+
+
+def carrying(group):
+    return {row.port_id for row in PortGroupRow.select().where(PortGroupRow.group_id == group)}
+
+
+def test_ports_are_found_by_their_groups_whatever_is_done_to_them(store):
+    def closure():
+        net = network()
+        one = making.port(net, project_id="p", security_groups=["g1", "g2"])
+        two = making.port(net, project_id="p", security_groups=["g2", "g2"])
+        assert (carrying("g1"), carrying("g2")) == ({one.id}, {one.id, two.id})
+        one.security_groups = ["g3"]
+        one.save()
+        assert (carrying("g1"), carrying("g2"), carrying("g3")) == (set(), {two.id}, {one.id})
+        one.name = "other"
+        one.save()
+        PortRow.update(security_groups=[]).where(PortRow.id == two.id).execute()
+        assert (carrying("g2"), carrying("g3")) == (set(), {one.id})
+        PortRow.delete().execute()
+        assert not PortGroupRow.select().exists()
+
+    store.write(closure)
+
+
+def test_a_store_of_an_earlier_version_learns_the_groups_of_its_ports(tmp_path):
+    path = tmp_path / "old.sqlite"
+    base = sqlite3.connect(path)
+    for number, file in migrations.numbered():
+        if number < 4:
+            base.executescript(file.read_text())
+            base.execute(f"PRAGMA user_version = {number}")
+    columns = {name: "" for name, required in
+               ((row[1], row[3]) for row in base.execute("PRAGMA table_info('port')")) if required}  # fmt: skip
+    columns |= {"id": "p1", "security_groups": '["g1","g2"]'}
+    names = ", ".join(f'"{name}"' for name in columns)
+    base.execute(f"INSERT INTO port ({names}) VALUES ({', '.join('?' * len(columns))})", list(columns.values()))
+    base.commit()
+    base.close()
+    migrated = peewee.SqliteDatabase(str(path))
+    migrations.run(migrated)
+    found = migrated.execute_sql("SELECT group_id, port_id FROM port_group ORDER BY group_id").fetchall()
+    migrated.close()
+    assert found == [("g1", "p1"), ("g2", "p1")]
