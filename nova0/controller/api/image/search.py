@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from nova0.controller.numbers import whole
 Test = Callable[[ImageRow], bool]
 _FILTERS_MOST = 32
 PAGE = 100  # images a page where no limit is asked for
+PIECE = 100  # images read in one transaction: each may have many properties
 _CONTROLS = ("limit", "marker", "sort", "sort_key", "sort_dir", "visibility", "member_status", "os_hidden", "tag",
              "size_min", "size_max")  # fmt: skip
 _LISTED = ("id", "name", "status", "disk_format", "container_format")  # those that take in:a,b
@@ -39,8 +41,12 @@ def page(request: Request) -> dict[str, Any]:
     """The answer to GET /images."""
     limit = paging.limit_of(request.query) if "limit" in request.query else PAGE
     keys, tests = _order(request), _tests(request)
-    rows = request.store.read(lambda: _visible(request))
-    rows = turns.those(lambda row: all(test(row) for test in tests), rows)
+    rows: list[ImageRow] = []
+    after: str | None = ""
+    while after is not None:
+        piece = request.store.read(partial(_visible, request, after))
+        after = str(piece[-1].id) if len(piece) == PIECE else None
+        rows += turns.those(lambda row: all(test(row) for test in tests), piece)
     rows = paging.ordered(rows, keys, getattr)
     rows = list(paging.after_marker(rows, request.query.get("marker"), lambda row: str(row.id)))
     shown, more = paging.cut(rows, limit)
@@ -55,8 +61,9 @@ def page(request: Request) -> dict[str, Any]:
     return answer
 
 
-def _visible(request: Request) -> list[ImageRow]:
-    """Inside a store closure: what the caller sees when nothing but visibility is asked about."""
+def _visible(request: Request, after: str) -> list[ImageRow]:
+    """Inside a store closure: what the caller sees when nothing but visibility is asked about, the first PIECE with
+    ids after `after`."""
     query, context = request.query, request.context
     asked = query.get("visibility")
     if asked is not None and asked not in _VISIBILITIES:
@@ -66,7 +73,8 @@ def _visible(request: Request) -> list[ImageRow]:
         raise errors.bad_request(f"member_status: {status} is none of accepted, pending, rejected, all.")
     table = ImageRow
     hidden = v.truth(query.get("os_hidden") or "false")
-    selected = table.select().where(table.deleted_at.is_null(), table.hidden == hidden)
+    selected = table.select().where(table.deleted_at.is_null(), table.hidden == hidden, table.id > after)
+    selected = selected.order_by(table.id).limit(PIECE)
     if asked not in (None, "all"):
         selected = selected.where(table.visibility == asked)
     if context.is_admin:
