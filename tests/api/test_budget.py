@@ -225,9 +225,7 @@ class Host:
 def host(crowd, tmp_path):
     net = LocalNet(timers=False)
     bus = net.bus("ctl", "controller", ("controller",))
-    controller = Controller(
-        crowd.store, bus, state_dir=tmp_path, cluster_id="c", public_url="http://t", owner="ctl#1"
-    )
+    controller = Controller(crowd.store, bus, state_dir=tmp_path, cluster_id="c", public_url="http://t", owner="ctl#1")
     agent = ConductorAgent(controller)
     bus.offer(agent)
     bus.offer(ImagesAgent(controller))

@@ -80,6 +80,9 @@ ATTACKS = {
     "a disk filled by whoever can (uploads, logs, guests)",
     "a file cut short by a full disk or a power cut",
     "a clock set ahead or back, to revive a token that was taken back or has expired, or to lock users out",
+    "requests whose answers are long: lists of ten thousand servers or ports, usage of all, in any form",
+    "so many servers on one host, in one group, that no controller could be started beside it",
+    "whatever blocks the loop of a controller or host for good",
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from nova0.controller.compute import flavors
 from nova0.controller.conductor import fitting
 from nova0.controller.conductor.fitting import fitting_view

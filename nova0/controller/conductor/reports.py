@@ -47,11 +47,7 @@ def differing(host: str, guests: list[GuestInfo]) -> list[GuestInfo]:
     ).where(InstanceRow.uuid.in_([guest.uuid for guest in guests]))
     known = {uuid: (where, vm_state, power) for uuid, where, vm_state, power in columns.tuples()}
     here = {(host, vm_state, power) for vm_state, power in AT_REST}
-    return [
-        guest
-        for guest in guests
-        if known.get(guest.uuid) not in here or known[guest.uuid][2] != guest.power_state
-    ]
+    return [guest for guest in guests if known.get(guest.uuid) not in here or known[guest.uuid][2] != guest.power_state]
 
 
 def absent(host: str, guests: list[GuestInfo]) -> list[str]:
@@ -66,8 +62,9 @@ def missing(host: str, uuids: list[str]) -> None:
     """In a transaction: note that these servers are not on their host."""
     for uuid in uuids:
         row = InstanceRow.one("uuid", uuid)
-        here = row is not None and row.host == host and row.deleted_at is None and row.task_state is None
-        if here and not _busy(uuid):
+        if row is None or row.host != host or row.deleted_at is not None or row.task_state is not None:
+            continue
+        if not _busy(uuid):
             _missing(row)
 
 

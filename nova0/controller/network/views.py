@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from peewee import fn
+
 from nova0.controller.api import errors
 from nova0.controller.db.base_table import part as json_part
 from nova0.controller.db.compute_tables import HostRow, InstanceRow

@@ -10,8 +10,8 @@ import peewee  # noqa: E402
 import pytest  # noqa: E402
 
 from nova0.controller.api.errors import ApiError  # noqa: E402
-from nova0.controller.db import migrations  # noqa: E402
 from nova0.controller.context import RequestContext  # noqa: E402
+from nova0.controller.db import migrations  # noqa: E402
 from nova0.controller.db.compute_tables import HostRow, InstanceRow  # noqa: E402
 from nova0.controller.db.network_tables import (  # noqa: E402
     FixedAddressRow,

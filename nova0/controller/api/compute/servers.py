@@ -29,9 +29,7 @@ def brief_list(request: Request) -> dict[str, Any]:
 @route("GET", "/servers/detail", needs="reader", query=schemas.QUERY, query_strict="2.75")
 def full_list(request: Request) -> dict[str, Any]:
     """Everything."""
-    return _page(
-        request, lambda rows: views.gather(request, rows), lambda row, known: views.full(request, row, known)
-    )
+    return _page(request, lambda rows: views.gather(request, rows), lambda row, known: views.full(request, row, known))
 
 
 @route("GET", "/servers/<server_id>", needs="reader")
