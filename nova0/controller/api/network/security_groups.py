@@ -11,7 +11,7 @@ from nova0.controller.api.network.security_group_rules import view as rule_view
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.base_table import now
-from nova0.controller.db.network_tables import PortRow, SecurityGroupRow, SecurityGroupRuleRow
+from nova0.controller.db.network_tables import SecurityGroupRow, SecurityGroupRuleRow
 from nova0.controller.network import groups, revision
 
 _FIELDS = {
@@ -119,9 +119,9 @@ def delete(request: Request, id: str) -> None:
             raise errors.conflict(
                 "Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault"
             )
-        ports: list[PortRow] = revision.ports_in(id)
+        ports = revision.count_in(id)
         if ports:
-            raise errors.conflict(f"Security Group {id} in use by {len(ports)} ports.", "SecurityGroupInUse")
+            raise errors.conflict(f"Security Group {id} in use by {ports} ports.", "SecurityGroupInUse")
         told = revision.touch(revision.networks_naming([id]))
         table = SecurityGroupRuleRow
         table.delete().where((table.security_group_id == id) | (table.remote_group_id == id)).execute()
