@@ -40,7 +40,9 @@ def run(name: str) -> int:
     if name not in bundles:
         print(f"nova0: there is no bundle {name!r}: controller or host", file=sys.stderr)
         return 2
-    log.setup(CONF.log_level)
+    log.setup(
+        CONF.log_level, CONF.log_file, most_bytes=CONF.max_logfile_size_mb * 1024 * 1024, kept=CONF.max_logfile_count
+    )
     watchdog.begin()
     end = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,7 +58,7 @@ def run(name: str) -> int:
     except Exception as error:
         logger.debug("start failed", exc_info=True)
         told = str(error) if isinstance(error, StoreUnavailable) else getattr(error, "message", None) or error
-        print(f"nova0 {name}: {told}", file=sys.stderr)
+        print(f"nova0 {name}: {log.plain(str(told))}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -38,6 +38,15 @@ declare(
         cfg.StrOpt("host", help="Name of this machine in the cluster. Default: its host name, short form."),
         cfg.StrOpt("my_ip", help="Address other machines reach this one at. Default: that of the default route."),
         cfg.StrOpt("log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR."),
+        cfg.StrOpt(
+            "log_file",
+            help="Log to this file instead of standard error. Each process that `nova0 up` starts has its own: "
+            "STATE_PATH/log/NAME.log.",
+        ),
+        cfg.IntOpt(
+            "max_logfile_size_mb", default=20, min=1, help="A log file is turned over when it has this many MiB."
+        ),
+        cfg.IntOpt("max_logfile_count", default=4, min=1, help="So many older log files are kept beside it."),
         cfg.StrOpt("compute_driver", default="auto", help="libvirt, fake, or auto: libvirt where it works."),
     ]
 )

@@ -61,7 +61,7 @@ def run_file(file: str, args: argparse.Namespace) -> int:
     from nova0.mesh.node import Node
 
     agents = load(file)
-    log.setup(CONF.log_level)
+    log.setup(CONF.log_level, of=Path(file).stem)
     end = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, end.set)

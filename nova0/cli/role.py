@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from nova0 import atomic_file
+from nova0 import atomic_file, log
 from nova0.cli import state
 from nova0.cli.failure import Failure
 
@@ -64,8 +64,8 @@ def make_state(state_path: Path) -> None:
         if not os.access(state_path, os.W_OK):
             raise PermissionError(13, "not writable by this user")
         state.take(state_path)
-        for folder in (state_path / "run", state_path / "log"):
-            folder.mkdir(exist_ok=True, mode=0o755)
+        (state_path / "run").mkdir(exist_ok=True, mode=0o755)
+        log.make_folder(state_path / "log")
     except OSError as error:
         raise Failure(
             f"{state_path}: {error.strerror}: run it with sudo, or set NOVA0_STATE_PATH to a folder of your own"

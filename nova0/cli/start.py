@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nova0 import log
 from nova0.cli import processes
 from nova0.cli.failure import Failure
 from nova0.cli.role import Role
@@ -43,13 +44,16 @@ def start(role: Role, state_path: Path, *, daemon: bool) -> subprocess.Popen[byt
     command = [sys.executable, "-m", "nova0.cli.supervise", "daemon" if daemon else "tied", *role.runs]
     environment = role.for_children(state_path)
     if daemon:
-        with open(state_path / "log/up.log", "ab") as log:
+        path = state_path / "log/up.log"
+        log.make_folder(path.parent)
+        log.turn_over(path)
+        with open(path, "ab", opener=log.opener) as out:
             return subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=out,
+                stderr=out,
                 start_new_session=True,
                 cwd="/",
             )
@@ -103,9 +107,9 @@ def _refusal(state_path: Path, name: str, marks: dict[str, int]) -> str:
     path = state_path / "log" / f"{name}.log"
     if not path.exists() or path.stat().st_size <= marks[name]:
         return ""
-    with open(path, "rb") as log:
-        log.seek(marks[name])
-        lines = log.read().decode(errors="replace").splitlines()
+    with open(path, "rb") as said:
+        said.seek(marks[name])
+        lines = said.read().decode(errors="replace").splitlines()
     for line in reversed(lines):
         if line.startswith(f"nova0 {name}: ") or line.startswith("nova0: "):
             return line.removeprefix("nova0: ").removeprefix(f"nova0 {name}: ")

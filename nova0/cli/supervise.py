@@ -17,19 +17,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from nova0 import log
 from nova0.cli import processes, watchdog
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_AFTER_S = 60.0  # having run this long, its next death counts as the first
 CHILD_ENDS_WITHIN_S = 15.0
-LOG_MOST_BYTES = 20 * 1024 * 1024  # then the log is turned over, one old one kept
 
 
 class Child:
     """One bundle: its process, and when to start it again."""
 
-    def __init__(self, name: str, log: Path, say: Callable[[str], None]) -> None:
-        self.name, self.log, self._say = name, log, say
+    def __init__(self, name: str, log_file: Path, say: Callable[[str], None]) -> None:
+        self.name, self.log, self._say = name, log_file, say
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at: float | None = time.monotonic()
         self._started = 0.0
@@ -37,12 +37,12 @@ class Child:
         self.watch: watchdog.Watch | None = None
 
     def start(self) -> None:
-        if self.log.exists() and self.log.stat().st_size > LOG_MOST_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        log.make_folder(self.log.parent)
         beats, given = os.pipe()
-        with open(self.log, "ab") as out:
+        with open(self.log, "ab", opener=log.opener) as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "nova0.cli.main", "agent", "run", self.name],
+                env={**os.environ, "NOVA0_LOG_FILE": str(self.log)},  # which it turns over itself
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -93,11 +93,11 @@ class Child:
             self.process.wait()
 
 
-def last_line(log: Path) -> str:
+def last_line(log_file: Path) -> str:
     """The last thing a bundle wrote, for people."""
     with contextlib.suppress(OSError):
-        lines = log.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
-        return lines[-1].strip()[:300] if lines else ""
+        lines = log_file.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
+        return log.plain(lines[-1].strip()[:300]) if lines else ""
     return ""
 
 
@@ -148,7 +148,12 @@ def _drain(reader: int) -> None:
 
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):
-        print(f"nova0: {line}", file=sys.stderr, flush=True)
+        own = Path(os.environ.get("NOVA0_STATE_PATH", "")) / "log/up.log"
+        if os.path.exists(own) and os.path.samestat(os.stat(own), os.fstat(2)) and log.turn_over(own):
+            with open(own, "ab", opener=log.opener) as out:
+                os.dup2(out.fileno(), 1)
+                os.dup2(out.fileno(), 2)
+        print(f"nova0: {log.plain(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

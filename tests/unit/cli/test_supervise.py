@@ -96,6 +96,28 @@ def test_its_end_ends_the_children(supervisor, tmp_path):
     assert not alive(child)
 
 
+def test_a_childs_log_is_for_owner_and_group_and_the_child_is_told_to_turn_it_over(supervisor, tmp_path):
+    log = tmp_path / "log" / "thing.log"
+    log.write_text("of an earlier version\n")
+    log.chmod(0o644)
+    supervisor(child=CHILD.replace('"nova0 thing: up"', 'os.environ["NOVA0_LOG_FILE"]'))
+    wait_for(lambda: str(log) in log.read_text())
+    assert log.stat().st_mode & 0o777 == 0o640
+    assert log.parent.stat().st_mode & 0o777 == 0o750
+
+
+def test_the_supervisors_own_log_is_turned_over_while_it_runs(tmp_path):
+    (tmp_path / "log").mkdir()
+    log = tmp_path / "log" / "up.log"
+    log.write_bytes(b"x" * supervise.log.MOST_BYTES)
+    program = "from nova0.cli import supervise; supervise._say('said \x1b[31m'); supervise._say('again')"
+    environment = {**os.environ, "NOVA0_STATE_PATH": str(tmp_path)}
+    with open(log, "ab") as out:
+        subprocess.run([sys.executable, "-c", program], env=environment, stdout=out, stderr=out, check=True)
+    assert log.read_text() == "nova0: said \\x1b[31m\nnova0: again\n"
+    assert (tmp_path / "log" / "up.log.1").stat().st_size == supervise.log.MOST_BYTES
+
+
 def test_tied_it_ends_when_its_owner_is_gone(supervisor, tmp_path):
     process = supervisor("tied")
     child = wait_for(lambda: pids(tmp_path))[0]
