@@ -17,6 +17,14 @@ config.declare(
         cfg.StrOpt("osapi_listen", default="127.0.0.1", help="Address the API listens on; others need --public."),
         cfg.PortOpt("osapi_listen_port", default=8774, help="Port of the API."),
         cfg.StrOpt("public_url", help="How clients reach the API, when not http(s)://LISTEN:PORT."),
+        cfg.IntOpt(
+            "connections_per_address",
+            default=256,
+            min=1,
+            help="Connections one address may have to the API (an IPv6 network of 64 bits counts as one). Beyond it "
+            "the idle one that has waited longest is closed. Behind a reverse proxy all clients have the proxy's "
+            "address: set it to 2000, the bound of all connections together.",
+        ),
         cfg.StrOpt("tls_cert_file", help="Certificate chain (PEM); with it the API speaks HTTPS only."),
         cfg.StrOpt("tls_key_file", help="Its key (PEM, 0600)."),
     ],

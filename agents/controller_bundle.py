@@ -66,7 +66,11 @@ class ControllerBundle:
     def start(self) -> None:
         """The API first (a port in use is said at once), then the mesh, then the work left undone."""
         self.server = serve(
-            make_app(self.controller.services), CONF.api.osapi_listen, CONF.api.osapi_listen_port, tls=tls()
+            make_app(self.controller.services),
+            CONF.api.osapi_listen,
+            CONF.api.osapi_listen_port,
+            tls=tls(),
+            per_address=CONF.api.connections_per_address,
         )
         self.node.start()
         self.controller.start()

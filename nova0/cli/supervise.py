@@ -42,12 +42,15 @@ class Child:
         with open(self.log, "ab", opener=log.opener) as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "nova0.cli.main", "agent", "run", self.name],
-                env={**os.environ, "NOVA0_LOG_FILE": str(self.log)},  # which it turns over itself
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 pass_fds=[given],
-                env=os.environ | {"NOVA0_WATCHDOG_FD": str(given)},
+                env={  # it turns its log over itself
+                    **os.environ,
+                    "NOVA0_LOG_FILE": str(self.log),
+                    "NOVA0_WATCHDOG_FD": str(given),
+                },
             )
         os.close(given)
         self.watch = watchdog.Watch(self.process.pid, beats)

@@ -193,6 +193,12 @@ def test_tls_is_served_with_a_context_and_plain_text_is_turned_away(cloud, tmp_p
                 assert not sock.recv(100).startswith(b"HTTP")
             except ConnectionResetError:
                 pass
+        silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(266)]
+        try:
+            assert [sock.recv(100) for sock in silent[:5]] == [b""] * 5, "who waits longest before TLS gives way, too"
+        finally:
+            for sock in silent:
+                sock.close()
     finally:
         server.stop(within_s=0.1)
 
@@ -208,8 +214,9 @@ def test_more_than_a_thousand_connections_at_once_are_all_answered(cloud):
     port = int(cloud.url.rpartition(":")[2])
     opened = []
     try:
-        for _ in range(1200):
-            opened.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+        for number in range(1200):  # from six addresses: each has a bound of its own
+            source = (f"127.0.0.{2 + number % 6}", 0)
+            opened.append(socket.create_connection(("127.0.0.1", port), timeout=10, source_address=source))
         for sock in opened:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert all(sock.recv(12) == b"HTTP/1.1 200" for sock in opened)

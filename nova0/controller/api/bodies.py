@@ -4,11 +4,15 @@ holds before anything looks at what it says."""
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import gevent
 import msgspec
 
+from nova0.controller.api import connections
+from nova0.controller.api.connections import GaveWay, NoRoom
 from nova0.controller.api.errors import ApiError
 from nova0.controller.numbers import whole
 
@@ -16,6 +20,9 @@ JSON_MOST_BYTES = 1024 * 1024
 JSON_MOST_VALUES = 10_000  # lists, objects and what is in them, all together: what is done with each costs time
 JSON_MOST_DEPTH = 64
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{,]', re.DOTALL)  # a text, or what a value begins with
+PUBLIC_MOST_BYTES = 256 * 1024  # where no token is asked for: log-ins are small
+JSON_WITHIN_S = 60.0  # from its head to its last byte
+_JSON_PIECE = 16 * 1024  # bytes set apart for each client whose body is awaited
 _PIECE = 256 * 1024  # bytes held at once of a streamed body
 
 
@@ -34,16 +41,20 @@ def is_chunked(environ: Mapping[str, Any]) -> bool:
     return "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
 
 
-def read_json(environ: dict[str, Any], content_types: tuple[str, ...] = ("application/json",)) -> Any:
+def read_json(
+    environ: dict[str, Any], content_types: tuple[str, ...] = ("application/json",), most: int = JSON_MOST_BYTES
+) -> Any:
     """The body as plain values, or None where there is none.
 
-    ApiError: 413 over JSON_MOST_BYTES (declared, or received when chunked), 415 not one of `content_types`,
-    400 malformed, cut short, nested deeper than JSON_MOST_DEPTH or with more than JSON_MOST_VALUES values.
+    ApiError: 413 over `most` bytes (declared, or received when chunked), 415 not one of `content_types`,
+    400 malformed, cut short, nested deeper than JSON_MOST_DEPTH or with more than JSON_MOST_VALUES values, 408 not
+    whole within JSON_WITHIN_S, 503 no room for so many bodies at once.
     """
     length = declared_length(environ)
-    if length is not None and length > JSON_MOST_BYTES:
+    if length is not None and length > most:
         environ["nova0.unread"] = True  # the server closes rather than reading on
-        raise ApiError(413, f"The body has {length} bytes; a JSON body may have at most {JSON_MOST_BYTES}.")
+        without = "" if most == JSON_MOST_BYTES else f", and {most} without a token"
+        raise ApiError(413, f"The body has {length} bytes; a JSON body may have at most {JSON_MOST_BYTES}{without}.")
     if not length and not is_chunked(environ):
         return None
     kind = (environ.get("CONTENT_TYPE") or "").split(";")[0].strip().lower()
@@ -51,7 +62,7 @@ def read_json(environ: dict[str, Any], content_types: tuple[str, ...] = ("applic
         raise ApiError(
             415, f"Content-Type {kind or '(none)'} is not supported here: send {' or '.join(content_types)}."
         )
-    raw = b"".join(_pieces_upto(environ, length, JSON_MOST_BYTES))
+    raw = _whole(environ, length, most)
     if not raw:
         return None
     _check_tokens(raw)
@@ -92,31 +103,64 @@ def check_size(value: Any) -> None:
     raise ApiError(400, f"The JSON body is nested deeper than {JSON_MOST_DEPTH} levels.")
 
 
-def _pieces_upto(environ: dict[str, Any], length: int | None, most: int) -> Iterator[bytes]:
-    got = 0
-    for piece in stream(environ, length):
-        got += len(piece)
-        if got > most:
-            environ["nova0.unread"] = True
-            raise ApiError(413, f"A JSON body may have at most {most} bytes.")
-        yield piece
+def _whole(environ: dict[str, Any], length: int | None, most: int) -> bytes:
+    connection, source = connections.of(environ), environ["wsgi.input"]
+    began, got = time.monotonic(), bytearray()
+    late = ApiError(408, f"The body was not whole within {JSON_WITHIN_S:.0f} s.")
+    try:
+        with gevent.Timeout(JSON_WITHIN_S, late):
+            while length is None or len(got) < length:
+                count = _JSON_PIECE if length is None else min(_JSON_PIECE, length - len(got))
+                connection.take_body(count)
+                with connection.waiting(began):
+                    piece = source.read(count)
+                connection.leave_body(count - len(piece))
+                got += piece
+                if len(got) > most:
+                    raise ApiError(413, f"A JSON body may have at most {most} bytes.")
+                if not piece:
+                    break
+        if length is not None and len(got) < length:
+            raise ApiError(400, f"The body was cut short: {length - len(got)} bytes are missing.")
+    except ApiError:
+        environ["nova0.unread"] = True
+        raise
+    except (OSError, NoRoom) as error:
+        environ["nova0.unread"] = True
+        raise _cut(connection, error) from None
+    finally:
+        connection.leave_body()
+    return bytes(got)
+
+
+def _cut(connection: connections.Connection, error: Exception) -> ApiError:
+    if connection.gone.is_set() or isinstance(error, (GaveWay, NoRoom)):
+        return ApiError(503, "Too many bodies are under way; send it again.", headers={"Retry-After": "1"})
+    return ApiError(400, f"The body was cut short: {error}")  # connection gone, timed out, or a broken chunk
 
 
 def stream(environ: dict[str, Any], length: int | None = None) -> Iterator[bytes]:
-    """The body piece by piece, in bounded memory. ApiError 400 when the client stops before its end."""
-    source = environ["wsgi.input"]
+    """The body in pieces of up to 256 KiB, each as full as can be. ApiError 400 when the client stops early."""
+    connection, source = connections.of(environ), environ["wsgi.input"]
     left = length
     while left is None or left > 0:
+        piece, ended = bytearray(), False
+        size = _PIECE if left is None else min(_PIECE, left)
         try:
-            piece = source.read(_PIECE if left is None else min(_PIECE, left))
-        except OSError as error:  # connection gone, timed out, or a broken chunk
+            with connection.waiting():
+                while len(piece) < size and not ended:
+                    more = source.read(size - len(piece))
+                    piece += more
+                    ended = not more
+        except OSError as error:
             environ["nova0.unread"] = True
-            raise ApiError(400, f"The body was cut short: {error}") from None
-        if not piece:
+            raise _cut(connection, error) from None
+        if left is not None:
+            left -= len(piece)
+        if piece:
+            yield bytes(piece)
+        if ended:
             if left:
                 environ["nova0.unread"] = True
                 raise ApiError(400, f"The body was cut short: {left} bytes are missing.")
             return
-        if left is not None:
-            left -= len(piece)
-        yield piece

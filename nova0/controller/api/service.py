@@ -14,7 +14,7 @@ import bottle
 import msgspec
 
 from nova0 import atomic_file, log, trace
-from nova0.controller.api import authentication, bodies, microversion, request_ids, turns, validation
+from nova0.controller.api import authentication, bodies, connections, microversion, request_ids, turns, validation
 from nova0.controller.api.errors import SHAPES, ApiError
 from nova0.controller.api.microversion import MINIMUM, Version
 from nova0.controller.api.request import Answer, Query, Request
@@ -124,6 +124,7 @@ class Service:
         identity = None
         if not open_to_all:
             identity = authentication.identify(environ, self.tokens, self.services.public_url)
+            connections.of(environ).known = True
         context = authentication.context_of(
             identity,
             environ["nova0.request_id"],
@@ -144,7 +145,8 @@ class Service:
             raise ApiError(404, "The resource could not be found.")
         body = None
         if not offered[0].raw and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "DELETE"):
-            body = bodies.read_json(environ, offered[0].content_types)
+            most = bodies.PUBLIC_MOST_BYTES if open_to_all else bodies.JSON_MOST_BYTES
+            body = bodies.read_json(environ, offered[0].content_types, most)
         chosen, value = _choose(offered, body)
         authentication.authorize(chosen.needs, context, chosen.policy)
         value = self._checked_body(chosen, version, value)
