@@ -15,6 +15,7 @@ from nova0.controller.api.image import versions as image_versions
 from nova0.controller.api.network import versions as network_versions
 from nova0.controller.api.resource import Route, routes_of
 from nova0.controller.api.service import Service
+from nova0.controller.identity.attempts import Attempts
 from nova0.controller.identity.tokens import Tokens
 from nova0.controller.services import Services
 
@@ -28,6 +29,7 @@ def make_app(services: Services) -> WsgiApp:
     """
     tokens = Tokens(services.store, services.state_dir)
     services.extras.setdefault("tokens", tokens)
+    services.extras.setdefault("attempts", Attempts())
     compute_routes = routes_of(compute.RESOURCES)
 
     def service(name: str, mount: str, routes: Iterable[Route], **kind: Any) -> tuple[str, Service]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+from nova0.controller.api import connections
+from nova0.controller.api.connections import GaveWay
 from nova0.controller.api.errors import ApiError
 from nova0.controller.context import RequestContext
+from nova0.controller.identity.attempts import Attempt, TooMany
 from nova0.controller.identity.tokens import Identity, TokenInvalid, Tokens
+
+if TYPE_CHECKING:
+    from nova0.controller.api.request import Request
 
 _REQUIRED = "The request you have made requires authentication."
 
@@ -24,6 +33,23 @@ def identify(environ: dict[str, Any], tokens: Tokens, public_url: str) -> Identi
         return tokens.validate(text)
     except TokenInvalid:
         raise unauthorized(public_url) from None
+
+
+@contextmanager
+def judged(request: Request, account: str) -> Iterator[Attempt]:
+    """Around the look at a secret that proves `account`: see Attempts.judged."""
+    connection = connections.of(request.environ)
+    try:
+        with request.services.extras["attempts"].judged(account, connection.address, connection.wait) as attempt:
+            yield attempt
+    except GaveWay:
+        raise ApiError(503, "Too many connections wait; send it again.", headers={"Retry-After": "1"}) from None
+
+
+def too_many(error: TooMany) -> ApiError:
+    seconds = math.ceil(error.retry_after_s)
+    told = f"Too many attempts to log in are under way; try again in {seconds} s."
+    return ApiError(429, told, headers={"Retry-After": str(seconds)})
 
 
 def context_of(

@@ -20,6 +20,7 @@ from nova0.controller.api.microversion import MINIMUM, Version
 from nova0.controller.api.request import Answer, Query, Request
 from nova0.controller.api.resource import Route, at
 from nova0.controller.db.store import StoreDamaged, StoreUnavailable
+from nova0.controller.identity.attempts import TooMany
 from nova0.controller.identity.tokens import Tokens
 from nova0.controller.services import Services
 
@@ -104,6 +105,8 @@ class Service:
                 return self._respond(variants, environ, params)
             except ApiError as error:
                 return self._error(error)
+            except TooMany as error:
+                return self._error(authentication.too_many(error))
             except StoreDamaged as error:
                 return self._error(ApiError(500, error.message))
             except StoreUnavailable as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from nova0.controller.db.identity_tables import (
@@ -13,6 +16,7 @@ from nova0.controller.db.identity_tables import (
 )
 from nova0.controller.db.store import Store
 from nova0.controller.identity import passwords
+from nova0.controller.identity.attempts import Attempt
 from nova0.controller.identity.tokens import LIFETIME_S, Claims, TokenInvalid, Tokens, new_audit_id, roles_of
 
 
@@ -20,12 +24,16 @@ class LoginRefused(Exception):
     """The proof or the scope does not hold. The message is for the log; the client is told nothing of why."""
 
 
-def log_in(store: Store, tokens: Tokens, auth: dict[str, Any]) -> Claims:
-    """Claims for `auth`, the value of that key in POST auth/tokens (checked by schema). Raises LoginRefused."""
+Judge = Callable[[str], AbstractContextManager[Attempt]]  # given the account; see Attempts.judged
+
+
+def log_in(store: Store, tokens: Tokens, auth: dict[str, Any], judge: Judge) -> Claims:
+    """Claims for `auth`, the value of that key in POST auth/tokens (checked by schema). Raises LoginRefused, and
+    attempts.TooMany."""
     methods = auth["identity"]["methods"]
     proved: Claims | None = None
     for method in methods:
-        found = _PROOFS[method](store, tokens, auth["identity"].get(method) or {})
+        found = _PROOFS[method](store, tokens, auth["identity"].get(method) or {}, judge)
         if proved is not None and proved.user_id != found.user_id:
             raise LoginRefused("two methods name different users")
         proved = found
@@ -65,17 +73,29 @@ def _fresh(store: Store, user: UserRow, method: str, lasts_s: float = LIFETIME_S
     )
 
 
-def _by_password(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
+def unknown(*names: Any) -> str:
+    """What counts as the account where there is none: short, whatever was sent."""
+    return "?" + hashlib.sha256(repr(names).encode(errors="surrogatepass")).hexdigest()
+
+
+def _by_password(store: Store, tokens: Tokens, proof: dict[str, Any], judge: Judge) -> Claims:
     wanted = proof.get("user") or {}
     user = store.read(lambda: find_user(wanted))
-    if not passwords.verify(user.password_hash if user else None, wanted.get("password") or ""):
-        raise LoginRefused("unknown user or wrong password")
-    if user is None or not user.enabled:
+    account = user.id if user else unknown(wanted.get("id"), wanted.get("name"), wanted.get("domain"))
+    with judge(account) as attempt:
+        if user is not None:  # it may have another password since the wait began
+            user = store.read(lambda: UserRow.get_or_none(UserRow.id == account))
+        passwords.verify(user.password_hash if user else None, wanted.get("password") or "", attempt)
+        disabled = attempt.good and user is not None and not user.enabled
+        attempt.good = attempt.good and not disabled  # the wait shall not tell that the password was right
+    if disabled:
         raise LoginRefused("the user is disabled")
+    if user is None or not attempt.good:
+        raise LoginRefused("unknown user or wrong password")
     return _fresh(store, user, "password")
 
 
-def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
+def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any], judge: Judge) -> Claims:
     try:
         held = tokens.validate(proof.get("id") or "").claims
     except TokenInvalid as error:
@@ -107,7 +127,7 @@ def _by_token(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
     )
 
 
-def _by_application_credential(store: Store, tokens: Tokens, proof: dict[str, Any]) -> Claims:
+def _by_application_credential(store: Store, tokens: Tokens, proof: dict[str, Any], judge: Judge) -> Claims:
     def closure() -> tuple[ApplicationCredentialRow | None, UserRow | None]:
         table = ApplicationCredentialRow
         if proof.get("id"):
@@ -117,7 +137,11 @@ def _by_application_credential(store: Store, tokens: Tokens, proof: dict[str, An
         return (table.get_or_none(table.user_id == user.id, table.name == proof.get("name")) if user else None), user
 
     row, user = store.read(closure)
-    good = passwords.verify(row.secret_hash if row else None, proof.get("secret") or "")
+    account = row.id if row else unknown(proof.get("id"), proof.get("name"), proof.get("user"))
+    with judge(account) as attempt:
+        if row is not None:
+            row, user = store.read(closure)
+        good = passwords.verify(row.secret_hash if row else None, proof.get("secret") or "", attempt)
     if not good or row is None or user is None:
         raise LoginRefused("unknown application credential or wrong secret")
     lasts_s = min(LIFETIME_S, row.expires_at - time.time()) if row.expires_at else LIFETIME_S

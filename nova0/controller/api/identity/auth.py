@@ -16,6 +16,7 @@ from nova0.controller.api.resource import route
 from nova0.controller.api.times import iso_micro_z
 from nova0.controller.db.identity_tables import AssignmentRow, DomainRow, ProjectRow
 from nova0.controller.identity import catalog as books
+from nova0.controller.identity import passwords
 from nova0.controller.identity.login import LoginRefused, log_in
 from nova0.controller.identity.tokens import Identity, TokenInvalid, Tokens
 
@@ -108,10 +109,46 @@ def view(request: Request, identity: Identity, *, with_catalog: bool = True) -> 
     return {"token": token}
 
 
+_NAMED: dict[str, Any] = {"id": None, "name": None}
+_NAMED_IN_DOMAIN = _NAMED | {"domain": _NAMED}
+_IDENTITY = {
+    "methods": None,
+    "password": {"user": _NAMED_IN_DOMAIN | {"password": None}},
+    "token": {"id": None},
+    "application_credential": _NAMED | {"secret": None, "user": _NAMED_IN_DOMAIN},
+}
+_SCOPE = {"project": _NAMED_IN_DOMAIN, "domain": _NAMED, "system": {"all": None}}
+
+
+def _essential(auth: dict[str, Any]) -> dict[str, Any]:
+    """What a log-in looks at, without what else was sent."""
+    found: dict[str, Any] = {"identity": _shaped(auth["identity"], _IDENTITY)}
+    if "scope" in auth:
+        scope = auth["scope"]
+        unscoped = scope == "unscoped" or "unscoped" in scope
+        found["scope"] = "unscoped" if unscoped else _shaped(scope, _SCOPE)
+    return found
+
+
+def _shaped(value: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, inner in shape.items():
+        held = value.get(key)
+        if isinstance(held, dict) and inner:
+            found[key] = _shaped(held, inner)
+        elif isinstance(held, str):
+            found[key] = held[: passwords.MOST_LENGTH + 1]  # one more is too long as well
+        elif held is not None and not isinstance(held, dict):
+            found[key] = held
+    return found
+
+
 @route("POST", "/auth/tokens", needs="public", success=201, body=_AUTH, query=_NOCATALOG)
 def issue(request: Request) -> Answer:
+    auth = _essential(request.body["auth"])
+    request.body.clear()  # the log-in may have to wait, and shall hold little
     try:
-        claims = log_in(request.store, _tokens(request), request.body["auth"])
+        claims = log_in(request.store, _tokens(request), auth, lambda account: authentication.judged(request, account))
         text, identity = _tokens(request).issue(claims)
     except (LoginRefused, TokenInvalid) as error:
         LOG.info("log-in from %s refused: %s", request.environ.get("REMOTE_ADDR", "-"), error)

@@ -15,7 +15,7 @@ from nova0.controller.api.identity.rows import found
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.identity_tables import AssignmentRow, ProjectRow, UserRow
-from nova0.controller.identity import passwords, removal
+from nova0.controller.identity import login, passwords, removal
 from nova0.controller.identity.tokens import void_all
 
 _PASSWORD = {"type": "string", "minLength": 1, "maxLength": passwords.MOST_LENGTH}
@@ -135,10 +135,18 @@ def delete(request: Request, user_id: str) -> None:
 @route("POST", "/users/<user_id>/password", needs="public", success=204, body=_CHANGE)
 def change_password(request: Request, user_id: str) -> None:
     """The old password is the proof, so no token is asked for. Tokens issued until now are void."""
-    wanted = request.body["user"]
-    row = request.store.read(lambda: UserRow.get_or_none(UserRow.id == user_id))
-    good = passwords.verify(row.password_hash if row else None, wanted["original_password"])
-    if not good or row is None or not row.enabled:
+    wanted = {key: request.body["user"][key] for key in ("password", "original_password")}
+    request.body.clear()  # it may have to wait, and shall hold little
+
+    def found() -> UserRow | None:
+        return UserRow.get_or_none(UserRow.id == user_id)
+
+    exists = request.store.read(found) is not None
+    with authentication.judged(request, user_id if exists else login.unknown(user_id)) as attempt:
+        row = request.store.read(found)
+        passwords.verify(row.password_hash if row else None, wanted["original_password"], attempt)
+        attempt.good = attempt.good and row is not None and row.enabled
+    if not attempt.good:
         raise authentication.unauthorized(request.services.public_url)
     hashed = passwords.hash_password(wanted["password"])
 
