@@ -78,8 +78,10 @@ def mesh_dir() -> Path:
 
 def mesh_settings(process: str, roles: tuple[str, ...], **more: Any) -> Any:
     """Settings of this machine's node for one process, from the options."""
+    from nova0 import rpcapi
     from nova0.mesh.settings import DOOR_PORT, MeshSettings
 
+    rpcapi.surfaces()  # whoever offers one of these topics without the role for it is known for that from the start
     options = CONF.mesh
     return MeshSettings(
         state_dir=str(mesh_dir()),

@@ -1,4 +1,5 @@
-"""The host process: what this machine runs, and its node on the mesh."""
+"""The host process: what this machine runs, and its node on the mesh. On a machine that joined as `member` it runs no
+servers: it is there for the agents of its users."""
 
 from __future__ import annotations
 
@@ -24,7 +25,12 @@ MEET_S = 3.0  # how long a starting host waits for a controller before it says i
 
 class HostBundle:
     def __init__(self) -> None:
-        self.node = Node(bundles.mesh_settings("host", ("host",)))
+        self.node = Node(bundles.mesh_settings("host", ("host", "member")))
+        self.notes: list[str] = []
+        self.machine: Machine | None = None
+        if "host" not in self.node.identity.certificate.roles:
+            self.notes.append("joined as a member: no servers run here, only agents of users (docs/mesh.md)")
+            return
         address = CONF.mesh.advertise or bundles.own_address()
         self.machine = Machine(
             self.node,
@@ -35,24 +41,26 @@ class HostBundle:
                 tunnel_address="" if address.startswith("127.") else address,
             ),
         )
-        self.notes: list[str] = []
 
     def start(self) -> None:
         """Open driver and networks, say hello to the mesh, then wait a moment for a controller."""
-        self.notes = self.machine.open()
-        remember_options(self.machine)
-        for agent in self.machine.agents():
-            self.node.offer(agent)
+        if self.machine is not None:
+            self.notes += self.machine.open()
+            remember_options(self.machine)
+            for agent in self.machine.agents():
+                self.node.offer(agent)
         self.node.start()
         with gevent.Timeout(MEET_S, False):
             while not any("controller" in member.roles and member.status == "up" for member in self.node.members()):
                 gevent.sleep(0.02)
 
     def facts(self) -> dict[str, Any]:
-        return {"driver": self.machine.driver.name, "notes": self.notes}
+        driver = self.machine.driver.name if self.machine is not None else ""
+        return {"driver": driver, "notes": self.notes}
 
     def stop(self) -> None:
-        for step, end in (("mesh", self.node.stop), ("machine", self.machine.close)):
+        steps = [("mesh", self.node.stop), *([("machine", self.machine.close)] if self.machine is not None else [])]
+        for step, end in steps:
             try:
                 end()
             except Exception:

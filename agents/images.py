@@ -54,7 +54,9 @@ class ImagesAgent(ImagesAPI):
             return self.files.offer(path, peer=node, expires_s=TICKET_S).ticket
         if (holder, image_id) not in self._allowed:
             raise ImageUnusable(f"{holder} never fetched image {image_id}")
-        return bus.stub(ComputeAPI, holder).offer_image(image_id, self._contents(image_id).digest, node)
+        given = bus.stub(ComputeAPI, holder).offer_image(image_id, self._contents(image_id).digest, node)
+        given.check_of(holder)
+        return given
 
     def _contents(self, image_id: str) -> Contents:
         try:

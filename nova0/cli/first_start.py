@@ -109,8 +109,10 @@ def _any_free() -> int:
 
 def ensure_cluster(state_path: Path, host: str) -> bool:
     """Make root, signer and this machine's certificate. True on the first start of a cluster."""
+    from nova0 import rpcapi
     from nova0.mesh import identity
 
+    rpcapi.surfaces()  # whose topics go into the certificate
     folder = state_path / "mesh"
     if identity.is_member(folder):
         return False

@@ -17,17 +17,23 @@ def mint(
     lifetime_s: float = LIFETIME_S,
     host: str | None = None,
     roles: tuple[str, ...] = ("host",),
+    topics: tuple[str, ...] = (),
 ) -> str:
-    """A new join token, good at this controller. Failure elsewhere or while the controller is down."""
+    """A new join token, good at this controller. Failure elsewhere, while the controller is down, or where these
+    topics cannot be given."""
     from nova0.agents import bundles
     from nova0.mesh import joining
+    from nova0.mesh.errors import BadArguments
 
     facts = processes.facts(state_path, "controller")
     if facts is None:
         raise Failure("no controller runs here: mint tokens on the controller (`nova0 agents` shows where it is)")
     settings = bundles.mesh_settings("controller", ("controller",))
     settings.door_port = int(facts["door_port"])
-    return joining.mint_token(settings, uses=uses, lifetime_s=lifetime_s, host=host, roles=roles)
+    try:
+        return joining.mint_token(settings, uses=uses, lifetime_s=lifetime_s, host=host, roles=roles, topics=topics)
+    except BadArguments as error:
+        raise Failure(f"--topic: {error.message}", code=2) from None
 
 
 def join(token: str) -> None:

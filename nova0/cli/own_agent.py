@@ -56,10 +56,11 @@ def run_file(file: str, args: argparse.Namespace) -> int:
     import gevent
     from gevent.event import Event
 
-    from nova0 import log
+    from nova0 import log, rpcapi
     from nova0.config import CONF
     from nova0.mesh.node import Node
 
+    rpcapi.surfaces()  # the user's must not say otherwise of topics of nova0's own
     agents = load(file)
     log.setup(CONF.log_level, of=Path(file).stem)
     end = Event()

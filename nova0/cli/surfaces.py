@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nova0.mesh.surface import Surface
 
 
-def surfaces() -> list[type]:
+def surfaces() -> list[type[Surface]]:
     """Every declared surface: those in nova0/rpcapi, and what each node answers by itself."""
     from nova0 import rpcapi
     from nova0.mesh.mesh_api import MeshAPI
-    from nova0.mesh.surface import Surface
 
-    found: dict[str, type] = {MeshAPI.topic: MeshAPI}
-    for module_info in pkgutil.iter_modules(rpcapi.__path__):
-        module = importlib.import_module(f"{rpcapi.__name__}.{module_info.name}")
-        for surface in vars(module).values():
-            if isinstance(surface, type) and issubclass(surface, Surface) and surface.topic:
-                found[surface.topic] = surface
-    return [found[topic] for topic in sorted(found)]
+    return sorted([*rpcapi.surfaces(), MeshAPI], key=lambda surface: surface.topic)
 
 
 def described() -> dict[str, list[dict[str, Any]]]:
@@ -27,9 +21,8 @@ def described() -> dict[str, list[dict[str, Any]]]:
     from nova0.mesh.describing import described as row
 
     return {
-        surface.topic: [  # type: ignore[attr-defined]
-            {"name": name, **row(surface.topic, method)}  # type: ignore[attr-defined]
-            for name, method in sorted(surface.methods().items())  # type: ignore[attr-defined]
+        surface.topic: [
+            {"name": name, **row(surface.topic, method)} for name, method in sorted(surface.methods().items())
         ]
         for surface in surfaces()
     }
@@ -42,6 +35,16 @@ def patience(row: dict[str, Any]) -> str:
     if "total_s" not in row:  # told by a node of an earlier version
         return str(row["timeout"])
     return f"{row['timeout']}: {row['total_s']:g} s, {row['silence_s']:g} s in silence"
+
+
+def served_by(topic: str) -> str:
+    """Who may answer it, for people; "" where none of these surfaces says."""
+    from nova0.mesh.surface import Role, declared
+
+    known = declared(topic)
+    if known is None:
+        return ""
+    return "any member" if Role.MEMBER in known.served_by else " or ".join(sorted(known.served_by))
 
 
 def page() -> str:
@@ -58,7 +61,7 @@ def page() -> str:
     ]
     found = described()
     for topic, methods in found.items():
-        lines += ["", f"## {topic}"]
+        lines += ["", f"## {topic}", "", f"Answered by: {served_by(topic)}."]
         for row in methods:
             marks = [row["kind"], patience(row), f"for: {', '.join(row['allow'])}"]
             marks += ["may run twice"] if row["repeatable"] and row["kind"] == "call" else []
@@ -77,7 +80,7 @@ def page() -> str:
     kinds = [
         kind
         for surface in surfaces()
-        for method in surface.methods().values()  # type: ignore[attr-defined]
+        for method in surface.methods().values()
         for kind in (*method.arguments.values(), method.returns)
     ]
     for name, fields in records(kinds).items():

@@ -78,7 +78,7 @@ class Controller:
         self.networks.stop()
 
     def _member_changed(self, member: Member, before: Status) -> None:
-        if "compute" in member.topics:
+        if ComputeAPI.topic in member.topics:
             log.info(
                 "host %s: %s, was %s%s",
                 member.host,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -128,7 +129,7 @@ class Asking:
         if not self.is_node(agent):
             topic, _, at = agent.partition("@")
             return topic, at or None, None
-        rows = decode(self._mesh("describe", agent))
+        rows = self._described(agent, SHORT.total_s)
         topics = sorted({row["agent"] for row in rows if row["method"] == method and row["kind"] == "call"})
         if len(topics) != 1:
             raise BadArguments(
@@ -150,7 +151,7 @@ class Asking:
 
     def describe(self, agent: str) -> list[dict[str, Any]]:
         """Rows of nova0.mesh.describing: of that agent, or of all on a node."""
-        rows = decode(self._mesh("describe", self._find(agent)))
+        rows = self._described(self._find(agent), SHORT.total_s)
         topic = "" if self.is_node(agent) else agent.partition("@")[0]
         return [row for row in rows if topic in ("", row["agent"])]
 
@@ -161,11 +162,25 @@ class Asking:
 
         def ask(node: str) -> dict[str, Any]:
             try:
-                return {"node": node, "answer": decode(self._mesh(method, node, timeout_s)), "error": None}
+                ask_one = self._described if method == "describe" else partial(self._decoded, method)
+                return {"node": node, "answer": ask_one(node, timeout_s), "error": None}
             except MeshError as error:
                 return {"node": node, "answer": None, "error": error.message}
 
         return Pool(MOST_ASKED).map(ask, [member.node for member in self._node.members()])
+
+    def _decoded(self, method: str, node: str, timeout_s: float) -> Any:
+        return decode(self._mesh(method, node, timeout_s))
+
+    def _described(self, node: str, timeout_s: float) -> list[dict[str, Any]]:
+        """What a node says it offers, without what it may not answer. Raises BadArguments where that says nothing."""
+        rows = self._decoded("describe", node, timeout_s)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and "agent" in row for row in rows):
+            raise BadArguments(f"{node}: what it says of its agents cannot be read", field="agent")
+        peer = self._node.roster.peers.get(node)
+        if peer is None:
+            return rows
+        return [row for row in rows if not self._node.roster.not_asked(peer, str(row["agent"]))]
 
     def is_node(self, agent: str) -> bool:
         """Users' topics have a slash too (user/...), so the shape does not tell."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.members import Caller, Member, Status
-from nova0.mesh.surface import Surface
+from nova0.mesh.surface import Role, Surface
 
 if TYPE_CHECKING:
     from nova0.mesh.streams.stream import Handler, Stream
@@ -26,7 +26,8 @@ class Bus(Protocol):
     host: str
 
     def offer(self, agent: Surface) -> None:
-        """Answer this agent's methods, hear its casts, run its timers. Before or after `start`."""
+        """Answer this agent's methods, hear its casts, run its timers. Before or after `start`. Raises NotAllowed,
+        with the remedy, where this node's certificate does not let it answer the agent's topic."""
 
     def start(self) -> None: ...
 
@@ -130,9 +131,13 @@ class Bus(Protocol):
     def withdraw_stream(self, ticket: Ticket) -> None:
         """The ticket opens nothing more; streams it opened go on."""
 
-    def open_stream(self, ticket: Ticket, *, timeout_s: float = 10.0) -> Stream:
-        """The other end of what `offer_stream` offered. Raises StreamRefused (and why: used, expired, not
-        known there, another peer's), Busy (too many streams here or there), Unreachable."""
+    def open_stream(
+        self, ticket: Ticket, *, timeout_s: float = 10.0, of: str = "", roles: tuple[Role, ...] = ()
+    ) -> Stream:
+        """The other end of what `offer_stream` offered. `of`: the node, or host, whose ticket it should be;
+        `roles`: one of these its certificate must have. Raises NotAllowed where it is not so (nobody was asked),
+        StreamRefused (and why: used, expired, not known there, another peer's), Busy (too many streams here or
+        there), Unreachable."""
 
     def progress(self, value: Any) -> None:
         """Inside a method: tell the caller how far the work is (small, msgpack-able)."""

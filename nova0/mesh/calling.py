@@ -28,11 +28,12 @@ from nova0.mesh.errors import (
     from_wire,
     kind_of,
 )
+from nova0.mesh.follow import Snapshot
 from nova0.mesh.journal import Journal
 from nova0.mesh.link import Link, Pending
 from nova0.mesh.members import Caller, Status
 from nova0.mesh.offers import Offers
-from nova0.mesh.peer import Peer
+from nova0.mesh.peer import Peer, wrong_text
 from nova0.mesh.roster import Roster
 from nova0.mesh.settings import MeshSettings
 from nova0.mesh.stub import Stub
@@ -41,6 +42,7 @@ from nova0.mesh.surface import Role, Timeout
 SWEEP_S = 0.1  # how fine time-outs are
 MOST_OWED = 10_000  # acknowledgements kept for one node
 MOST_NAMED = 50_000  # ids given by the application of which we know whom we asked
+MOST_WRONG_NAMED = 3  # wrong servers named in one error
 MOST_KNOWN = 1000  # pairs of topic and host whose members are remembered between calls
 DIAL_S = 4.0  # a call whose link does not come up within this was not started
 
@@ -84,6 +86,7 @@ class Calling:
     def call(self, stub: Stub, codec: MethodCodec, body: bytes) -> Any:
         """As `Bus.stub` promises."""
         row = codec.row
+        said_by: list[str] = []
         answer = self.ask(
             stub.topic,
             stub.host,
@@ -96,8 +99,12 @@ class Calling:
             on_progress=stub.on_progress,
             acknowledge=not row.repeatable and stub.request_id is None,
             once=not row.repeatable,
+            said_by=said_by,
         )
-        return codec.unpack_result(answer)
+        result = codec.unpack_result(answer)
+        if type(result) is Snapshot:
+            result.check(said_by[0])
+        return result
 
     def ask(
         self,
@@ -118,9 +125,11 @@ class Calling:
         plain: bool = False,
         lent: tuple[str, ...] = (),
         proof: bytes = b"",
+        said_by: list[str] | None = None,
     ) -> msgspec.Raw | bytes:
         """The encoded result. `node` names one process; else the topic, at `host` if given. `lax`, `plain` and
-        `lent` as in wire.Call. Counted; each call is a span of its own of the trace it belongs to."""
+        `lent` as in wire.Call. Who answered is added to `said_by`. Counted; each call is a span of its own of the
+        trace it belongs to."""
         context = trace.onward(context)
         tally, started = self._home.counts.asking(topic, method), time.monotonic()
         named = request_id is not None
@@ -151,7 +160,7 @@ class Calling:
             now = started
             while True:
                 try:
-                    target = self._choose(topic, host, begun or node, tried)
+                    target = self.choose(topic, host, begun or node, tried)
                 except Unreachable as gone:
                     raise _nobody_knows(begun, topic, method, gone) if begun else gone from None
                 name = self._node if target is None else target.node
@@ -168,6 +177,8 @@ class Calling:
                 except CallTimeout:
                     raise CallTimeout(f"{name}: no answer to {topic}.{method} within the time allowed") from None
                 if good:
+                    if said_by is not None:
+                        said_by.append(name)
                     answered = True
                     tally.took(time.monotonic() - started)
                     return answer
@@ -181,7 +192,7 @@ class Calling:
                         asked.remove(name)
                     self._targets.get(request_id, set()).discard(name)
                     try:
-                        self._choose(topic, host, node, tried)
+                        self.choose(topic, host, node, tried)
                         continue
                     except Unreachable:
                         raise error from None
@@ -257,11 +268,12 @@ class Calling:
 
     def target(self, topic: str, host: str | None, node: str | None = None) -> str:
         """The node a call would go to now. Raises Unreachable."""
-        peer = self._choose(topic, host, node, ())
+        peer = self.choose(topic, host, node)
         return self._node if peer is None else peer.node
 
-    def _choose(self, topic: str, host: str | None, node: str | None, tried: tuple[str, ...]) -> Peer | None:
-        """The peer, or None for this node. Raises Unreachable."""
+    def choose(self, topic: str, host: str | None, node: str | None = None, tried: tuple[str, ...] = ()) -> Peer | None:
+        """The peer, or None for this node. One that has proved itself is certified to answer the topic; of another
+        that is looked at before anything is sent to it (`Link`). Raises Unreachable."""
         home = self._home
         if node is not None:
             if node == self._node:
@@ -270,6 +282,8 @@ class Calling:
             if peer is None:
                 self._not_put_out(node, None)
                 raise Unreachable(f"{node}: no such node is known here; see `nova0 agents`")
+            if why := home.roster.not_asked(peer, topic):
+                raise Unreachable(why)
             return _alive(peer)
         here = topic in home.offers.agents or topic == dispatch.MESH
         if here and host in (None, home.settings.host) and self._node not in tried and not home.answering.leaving:
@@ -292,7 +306,9 @@ class Calling:
         if known:
             return _alive(known[0], where)
         self._not_put_out(None, host)
-        raise Unreachable(f"{where}: no such agent is known here; see `nova0 agents`")
+        wrong = [p for p in home.roster.peers.values() if topic in p.wrong and host in (None, p.card.host)]
+        said = "; ".join(f"{p.node} {wrong_text(p)}" for p in wrong[:MOST_WRONG_NAMED])
+        raise Unreachable(f"{where}: no such agent is known here{': ' if said else '; see `nova0 agents`'}{said}")
 
     def _not_put_out(self, node: str | None, host: str | None) -> None:
         for gone in self._home.roster.gone.values():
@@ -300,7 +316,8 @@ class Calling:
                 raise Unreachable(f"{node or host}: {gone.detail}")
 
     def _known(self, topic: str, host: str | None) -> list[Peer]:
-        """Who answers to that; looked up anew when the roster has changed."""
+        """Who answers to that; looked up anew when the roster has changed. Whose proof does not hold any more, and
+        whom nobody but an announcement tells of, only where there is no other."""
         roster = self._home.roster
         if roster.version != self._known_at:
             self._known_at = roster.version
@@ -309,12 +326,14 @@ class Calling:
         if known is None:
             if len(self._known_by) >= MOST_KNOWN:  # names may come from a person's command line
                 self._known_by.clear()
-            known = self._known_by[topic, host] = [
+            found = [
                 p
                 for p in (roster.peers.values() if host is None else roster.peers.of_host(host))
                 if (topic in p.card.topics or topic == dispatch.MESH)
                 and (host is not None or p.card.key not in roster.quarantined)
             ]
+            sure = [p for p in found if p.listed and (p.chain is not None or p.certificate is None)]
+            known = self._known_by[topic, host] = sorted(sure or found, key=lambda p: p.chain is None)
         return known
 
     def _there(

@@ -15,9 +15,9 @@ import gevent
 import msgspec
 import zmq
 
+from nova0.mesh import entitlement, wire
 from nova0.mesh import offers as dispatch
-from nova0.mesh import wire
-from nova0.mesh.certificate import Certificate, has_topic
+from nova0.mesh.certificate import Certificate
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import dial
 from nova0.mesh.driven import FAREWELL_MS, Driven
@@ -398,7 +398,7 @@ class Casting:
                     self._lines.note(user, frame)
                     self._lines.cut(user)
                 return  # not greeted yet, put out, or somebody speaks in another's name
-        if peer is None or signal.node != peer.node:
+        if peer is None or signal.node != peer.node or peer.chain is None:
             return
         if isinstance(signal, wire.Casts):
             if signal.boot == peer.boot:
@@ -420,8 +420,8 @@ class Casting:
         return self._hearing.read(body)
 
     def _cast(self, peer: Peer, topic: str, signal: wire.Casts, offered: Offered | None) -> None:
-        if peer.certificate is not None and not has_topic(peer.certificate, topic):
-            return  # a user's agent speaks on topics of users only
+        if not self._home.roster.hears(peer, topic):
+            return
         first, end = signal.number, signal.number + len(signal.casts) - 1
         last = peer.numbers.get(topic)
         if (last is not None and end <= last) or not signal.casts:
@@ -438,7 +438,7 @@ class Casting:
         way. What it cast before it was first met here is nobody's loss."""
         for topic, mark in marks.items():
             last = peer.numbers.get(topic)
-            if topic in self._wanted and (last is None or mark > last):
+            if topic in self._wanted and (last is None or mark > last) and self._home.roster.hears(peer, topic):
                 peer.numbers[topic] = mark
                 if last is not None:
                     self._home.lost_casts(topic, peer.node)
@@ -456,7 +456,7 @@ class Casting:
             for follower in followers:
                 follower.published(peer.node, beat.boot, beat.marks.get(topic, 0))
         for topic, mark in beat.marks.items():
-            if topic not in self._wanted:
+            if topic not in self._wanted or not self._home.roster.hears(peer, topic):
                 continue
             last = peer.numbers.get(topic)
             if last is None or mark > last:
@@ -519,4 +519,4 @@ def _may_hear(certificate: Certificate, prefix: bytes) -> bool:
     topic = prefix.rstrip(b"\0").decode(errors="replace")
     if not prefix.endswith(b"\0"):
         return False  # an open prefix would hear every topic
-    return topic == CHATTER or has_topic(certificate, topic)
+    return topic == CHATTER or entitlement.may_hear(certificate, topic)

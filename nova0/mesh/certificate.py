@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from nova0.mesh.errors import JoinRefused
 from nova0.mesh.keys import public_of
+from nova0.mesh.surface import topics_of
 from nova0.mesh.wire import BROKEN, Signed
 
 MAX_SIGNED_BYTES = 2048
@@ -39,7 +40,7 @@ class Certificate(Struct, array_like=True, frozen=True):
     node_id: bytes
     host: str  # of an operator: the name
     roles: tuple[str, ...]
-    topics: tuple[str, ...]  # ("*",): any
+    topics: tuple[str, ...]  # those of its roles, and others it was given; what they count for: mesh.entitlement
     key: bytes  # CURVE; of an operator Ed25519
     serial: int
     signer: bytes
@@ -274,17 +275,29 @@ def issue(
     roles: tuple[str, ...],
     key: bytes,
     *,
-    topics: tuple[str, ...] = ("*",),
+    topics: tuple[str, ...] | None = None,
     serial: int = 1,
     node_id: bytes | None = None,
     vouch: bytes = b"",
     kind: str = "node",
 ) -> Signed:
-    """A certificate; the signer must be in the cluster's signer set to be believed."""
+    """A certificate; the signer must be in the cluster's signer set to be believed. `topics` default to those of
+    its roles."""
+    topics = role_topics(roles) if topics is None else topics
     record = Certificate(
         FORMAT, cluster, node_id or secrets.token_bytes(16), host, roles, topics, key, serial, public_of(signer), vouch
     )
     return sign(signer, kind, record)
+
+
+def role_topics(roles: tuple[str, ...], more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What a new certificate says: the topics that take one of these roles, any member's, and those given besides."""
+    return tuple(dict.fromkeys((*topics_of(roles), USERS + "*", *more)))
+
+
+def renewed_topics(old: Certificate) -> tuple[str, ...]:
+    """Of a certificate made anew: as `role_topics`, with what the old one named besides; never `*`."""
+    return role_topics(old.roles, tuple(topic for topic in old.topics if topic != "*"))
 
 
 def vouch_for(key: Ed25519PrivateKey, machine: Certificate, user_key: bytes, process: str, serial: int) -> Signed:
@@ -297,7 +310,7 @@ def vouch_for(key: Ed25519PrivateKey, machine: Certificate, user_key: bytes, pro
 
 
 def has_topic(certificate: Certificate, topic: str) -> bool:
-    """May this key answer, publish or hear `topic`?"""
+    """Does the certificate name `topic`, itself or by a pattern? What that counts for: mesh.entitlement."""
     return any(a in ("*", topic) or (a.endswith("/*") and topic.startswith(a[:-1])) for a in certificate.topics)
 
 

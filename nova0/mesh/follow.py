@@ -17,7 +17,7 @@ import msgspec
 from gevent.event import Event
 
 from nova0.mesh.codec import codecs_of
-from nova0.mesh.errors import BadArguments, MeshError
+from nova0.mesh.errors import BadArguments, MeshError, RemoteError
 from nova0.mesh.surface import Surface
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +33,11 @@ class Snapshot(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
     boot: int
     number: int
     value: T
+
+    def check(self, said_by: str) -> None:
+        """Raises RemoteError where node `said_by` answered with a snapshot in another's name."""
+        if self.publisher != said_by:
+            raise RemoteError(f"{said_by} answers with a snapshot of {self.publisher!r:.80}: not taken")
 
 
 class Update(NamedTuple):

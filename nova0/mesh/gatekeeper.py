@@ -6,8 +6,10 @@ import logging
 from typing import Protocol
 
 from nova0.mesh import wire
+from nova0.mesh.certificate import role_topics
 from nova0.mesh.door import AskHello, AskJoin, Shown
-from nova0.mesh.errors import JoinRefused, PutOut
+from nova0.mesh.entitlement import check_grant
+from nova0.mesh.errors import BadArguments, JoinRefused, PutOut
 from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_bytes, key_text
 from nova0.mesh.peer import Peer
@@ -69,7 +71,11 @@ class Gatekeeper:
         known = {h for h in house.roster.hosts() if not house.roster.is_of(h, key)}
         grant = offload(house.tokens.redeem, ask.token_id, ask.secret, ask.host, key, known)
         vouch = ask.vouch if len(ask.vouch) == 32 else b""
-        certificate = house.identity.sign_in(ask.host, grant.roles, ("*",), key, vouch)
+        try:
+            check_grant(grant.roles, grant.topics)
+        except BadArguments as error:  # minted by an earlier nova0, or the topic is declared since
+            raise JoinRefused(f"this token is good for nothing now: {error.message}: mint another") from None
+        certificate = house.identity.sign_in(ask.host, grant.roles, role_topics(grant.roles, grant.topics), key, vouch)
         LOG.info("%s: %s joined from %s as %s (key %s)", house.node, ask.host, address, grant.roles, key_text(key)[:8])
         chain = house.identity.chain_for(certificate)
         house.roster.admit(chain)

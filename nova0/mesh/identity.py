@@ -137,9 +137,9 @@ class Identity:
             ) from None
 
     def sign_in(
-        self, host: str, roles: tuple[str, ...], topics: tuple[str, ...], key: bytes, vouch: bytes = b""
+        self, host: str, roles: tuple[str, ...], topics: tuple[str, ...] | None, key: bytes, vouch: bytes = b""
     ) -> Signed:
-        """`vouch`: the public half of the newcomer's own `vouch.key`."""
+        """`topics`: None for those of its roles. `vouch`: the public half of the newcomer's own `vouch.key`."""
         return issue(self.signer(), self.cluster, host, roles, key, topics=topics, vouch=vouch)
 
     def vouch(self, name: str, key: bytes) -> tuple[Chain, str]:

@@ -12,6 +12,7 @@ from nova0.mesh import identity, keys, tokens
 from nova0.mesh.addresses import own_address, parse_seed, remembered_ports
 from nova0.mesh.certificate import Certificate, Chain, Roots, verify
 from nova0.mesh.door import AskCert, AskJoin, Knock, Shown
+from nova0.mesh.entitlement import check_grant
 from nova0.mesh.errors import Incompatible, JoinRefused, MeshError, Unreachable
 from nova0.mesh.keys import write_public
 from nova0.mesh.settings import MeshSettings
@@ -29,10 +30,13 @@ def mint_token(
     host: str | None = None,
     uses: int = 1,
     lifetime_s: float = 3600,
+    topics: tuple[str, ...] = (),
     book: TokenBook | None = None,
 ) -> str:
     """A token for `uses` newcomers with these roles; `settings` are those of the controller process of
-    this machine, which must have been started once. Raises JoinRefused where it cannot sign."""
+    this machine, which must have been started once. `topics`: what they may answer besides those of their roles and
+    of any member. Raises JoinRefused where it cannot sign, BadArguments for a topic that cannot be given so."""
+    check_grant(roles, topics)
     me = identity.load(settings.state_dir)
     me.signer()
     port = settings.door_port or remembered_ports(Path(settings.state_dir), settings.process)[3]
@@ -48,6 +52,7 @@ def mint_token(
         uses=uses,
         lifetime_s=lifetime_s,
         minted_by=settings.node,
+        topics=topics,
         root=(me.roots.key, me.roots.version) if me.roots.version > 1 else (b"", 1),
     )
 

@@ -88,6 +88,8 @@ class Known(Protocol[P_contra]):
 
     def heard(self, peer: P_contra, boot: int | None = None) -> None: ...
 
+    def not_asked(self, peer: P_contra, topic: str) -> str: ...
+
 
 class Home(Protocol[P_contra]):
     """What a link needs of its node."""
@@ -259,6 +261,11 @@ class Link(Generic[P]):
         self._driven.put(pending.message)
         pending.sent = True
 
+    def _not_sent(self, pending: Pending, why: str) -> None:
+        self.forget(pending)
+        error = OutcomeUnknown(f"{why}, after it was asked") if pending.sent else Unreachable(why)
+        gevent.get_hub().loop.run_callback(pending.end, False, error)
+
     # the life of the connection
 
     def _keep(self) -> None:
@@ -332,7 +339,10 @@ class Link(Generic[P]):
         self._been_up = True
         home.welcomed(peer, welcome)
         for pending in list(self.pending.values()):
-            self._send(pending, time.monotonic())
+            if why := home.roster.not_asked(peer, pending.message.topic):  # it had not proved itself when it was chosen
+                self._not_sent(pending, why)
+            else:
+                self._send(pending, time.monotonic())
         for greeted in self.greeted:
             greeted()
 

@@ -19,18 +19,20 @@ from gevent.event import AsyncResult
 
 import nova0
 from nova0 import trace
+from nova0.mesh import entitlement
 from nova0.mesh import offers as dispatch
 from nova0.mesh.base_bus import BaseBus
 from nova0.mesh.casting import MOST_CAST_BYTES
+from nova0.mesh.certificate import FORMAT, Certificate, role_topics
 from nova0.mesh.codec import MethodCodec, fits, wire_form
 from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, Unreachable, from_wire
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.members import Caller, Member, Status
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
-from nova0.mesh.streams.tickets import Ticket
+from nova0.mesh.streams.tickets import Ticket, check_roles
 from nova0.mesh.stub import Stub
-from nova0.mesh.surface import Surface
+from nova0.mesh.surface import Role, Surface
 from nova0.mesh.wire import made_id
 
 LOG = logging.getLogger(__name__)
@@ -45,9 +47,16 @@ class LocalNet:
         self.buses: dict[str, LocalBus] = {}
         self.timers = timers
 
-    def bus(self, host: str = "lab1", process: str = "host", roles: tuple[str, ...] = ("host",)) -> LocalBus:
-        """A new bus, not started. Node names are unique: an earlier one of that name is replaced."""
-        made = LocalBus(self, host, process, roles)
+    def bus(
+        self,
+        host: str = "lab1",
+        process: str = "host",
+        roles: tuple[str, ...] = ("host",),
+        topics: tuple[str, ...] = (),
+    ) -> LocalBus:
+        """A new bus, not started. Node names are unique: an earlier one of that name is replaced. `topics`: those a
+        certificate would give it besides those of its roles."""
+        made = LocalBus(self, host, process, roles, topics)
         self.buses[made.node] = made
         return made
 
@@ -84,7 +93,11 @@ class _Work:
 class LocalBus(BaseBus):
     """See `mesh.bus.Bus` for what is promised."""
 
-    def __init__(self, net: LocalNet, host: str, process: str, roles: tuple[str, ...]) -> None:
+    def __init__(
+        self, net: LocalNet, host: str, process: str, roles: tuple[str, ...], topics: tuple[str, ...] = ()
+    ) -> None:
+        named = role_topics(roles, topics)
+        self.certificate = Certificate(FORMAT, b"", b"", host, roles, named, b"", 1, b"")  # nobody signed it
         self.net, self.host, self.node = net, host, f"{host}/{process}"
         self.roles = roles
         self.status, self.detail = Status.UNKNOWN, ""
@@ -100,6 +113,7 @@ class LocalBus(BaseBus):
         self.streams = Service(self.node)
 
     def offer(self, agent: Surface) -> None:
+        self.offers.check(agent, self.certificate)
         self.offers.add(agent)
 
     def start(self) -> None:
@@ -178,10 +192,14 @@ class LocalBus(BaseBus):
     def withdraw_stream(self, ticket: Ticket) -> None:
         self.streams.tickets.withdraw(ticket)
 
-    def open_stream(self, ticket: Ticket, *, timeout_s: float = 10.0) -> Stream:
+    def open_stream(
+        self, ticket: Ticket, *, timeout_s: float = 10.0, of: str = "", roles: tuple[Role, ...] = ()
+    ) -> Stream:
+        ticket.check_of(of)
         other = self.net.buses.get(ticket.node)
         if self.status is not Status.UP or other is None or other.status is not Status.UP:
             raise Unreachable(f"{ticket.node}: no stream: {other.status if other else 'no such node'}")
+        check_roles(other.node, other.roles, roles)
         for bus in (self, other):
             bus.streams.check_room()
         handler = other.streams.tickets.redeem(ticket.secret, ticket.purpose, self.node)
@@ -231,11 +249,15 @@ class LocalBus(BaseBus):
                 work.done.set((False, wire_form(CallTimeout(f"{self.node}: {detail} while working"))))
 
     def _target(self, topic: str, host: str | None) -> LocalBus:
-        known = [b for b in self.net.buses.values() if topic in b.offers.agents and host in (None, b.host)]
+        said = [b for b in self.net.buses.values() if topic in b.offers.agents and host in (None, b.host)]
+        known = [b for b in said if entitlement.may_answer(b.certificate, topic)]
         up = [b for b in known if b.status is Status.UP]
         if not up:
             where = f"{topic}@{host}" if host else topic
             why = f"{known[0].node} is {known[0].status}" if known else "no such agent"
+            if said and not known:
+                says = entitlement.says(said[0].certificate)
+                why = f"{said[0].node} offers it, which its certificate ({says}) does not allow"
             raise Unreachable(f"{where}: {why}; see `nova0 agents`")
         random.shuffle(up)  # equals share the work
         return min(up, key=lambda bus: len(bus._in_flight))
@@ -292,7 +314,10 @@ class LocalBus(BaseBus):
         good, outcome = answer.get()
         if not good:
             raise from_wire(outcome)
-        return codec.unpack_result(outcome)
+        result = codec.unpack_result(outcome)
+        if type(result) is Snapshot:
+            result.check(target.node)
+        return result
 
     def _take(
         self,
@@ -346,6 +371,8 @@ class LocalBus(BaseBus):
         fits(body, f"cast {stub.topic}.{codec.row.name}", MOST_CAST_BYTES)
         topic = f"{stub.topic}@{stub.host}" if stub.host else stub.topic
         number = self._numbers[topic] = self._numbers.get(topic, 0) + 1
+        if not entitlement.may_cast(self.certificate, stub.topic, neighbour=True):
+            return
         for bus in list(self.net.buses.values()):
             for follower in bus._followers:
                 if follower.topic == topic and bus.status is Status.UP:

@@ -33,6 +33,7 @@ class Member(msgspec.Struct, kw_only=True):
     detail: str = ""  # why it is not up: stopped, loop held, cut link; and who says so
     quarantine: str = ""  # why it is given no new work: two machines use its key
     protocol: int = 1  # highest it speaks, as its card says
+    wrong_topics: tuple[str, ...] = ()  # offered though its certificate does not allow it: nobody asks it there
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class Totals(msgspec.Struct, kw_only=True):
 
 class MeshAPI(Surface):
     topic = "mesh"
+    served_by = MEMBER
 
     @call(allow=MEMBER, timeout=SHORT, repeatable=True)
     def ping(self) -> Annotated[float, "seconds"]:  # type: ignore[empty-body]

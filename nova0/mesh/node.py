@@ -21,7 +21,7 @@ import zmq
 
 import nova0
 from nova0 import trace
-from nova0.mesh import addresses, buffers, casting, identity, keys, machine, rekeying, telemetry, wire
+from nova0.mesh import addresses, buffers, casting, entitlement, identity, keys, machine, rekeying, telemetry, wire
 from nova0.mesh import offers as dispatch
 from nova0.mesh.answering import Answering
 from nova0.mesh.asking import Asking
@@ -31,7 +31,7 @@ from nova0.mesh.certificate import Chain, Tombstone, machine_of
 from nova0.mesh.codec import MethodCodec, codecs_of, fits
 from nova0.mesh.counts import Counts
 from nova0.mesh.door import Door
-from nova0.mesh.errors import Incompatible, JoinRefused, PutOut, Unreachable
+from nova0.mesh.errors import Incompatible, JoinRefused, NotAllowed, PutOut, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.finding import Finding
 from nova0.mesh.follow import Follower, Snapshot
@@ -59,7 +59,7 @@ from nova0.mesh.streams import links
 from nova0.mesh.streams.stream import Handler, Stream
 from nova0.mesh.streams.tickets import Ticket
 from nova0.mesh.stub import Stub
-from nova0.mesh.surface import Surface
+from nova0.mesh.surface import Role, Surface
 from nova0.mesh.tokens import FileTokenBook, TokenBook
 from nova0.mesh.tombstones import COME_BACK, put_out_text, refuse_if_out
 from nova0.mesh.watching import Watching
@@ -138,6 +138,7 @@ class Node(BaseBus):
     # what an application sees (mesh.bus.Bus)
 
     def offer(self, agent: Surface) -> None:
+        self.offers.check(agent, self.identity.certificate)
         self.offers.add(agent)
         if self._running:
             self._hear(type(agent).topic)
@@ -286,7 +287,17 @@ class Node(BaseBus):
         host: str | None = None,
     ) -> Follower:
         topic = f"{surface.topic}@{host}" if host else surface.topic
-        follower = Follower(surface, topic, fetch, on_snapshot, on_update, self._unfollow)
+        if not entitlement.may_hear(self.identity.certificate, topic):
+            says = entitlement.says(self.identity.certificate)
+            raise NotAllowed(f"{self.node}: its certificate ({says}) does not let it hear casts on {topic!r}")
+
+        def fetched() -> Snapshot[Any]:
+            snapshot = fetch()
+            if snapshot.publisher != self.node:
+                self.calling.choose(surface.topic, None, snapshot.publisher)  # is it certified to have that state?
+            return snapshot
+
+        follower = Follower(surface, topic, fetched, on_snapshot, on_update, self._unfollow)
         self.followers.setdefault(topic, []).append(follower)
         self.offers.listen(surface)
         if self._running:
@@ -308,10 +319,13 @@ class Node(BaseBus):
     def withdraw_stream(self, ticket: Ticket) -> None:
         self.streams.service.tickets.withdraw(ticket)
 
-    def open_stream(self, ticket: Ticket, *, timeout_s: float = 10.0) -> Stream:
+    def open_stream(
+        self, ticket: Ticket, *, timeout_s: float = 10.0, of: str = "", roles: tuple[Role, ...] = ()
+    ) -> Stream:
         if not self._running:
             raise Unreachable(f"{self.node}: not started")
-        return self.streams.open(ticket, timeout_s)
+        ticket.check_of(of)
+        return self.streams.open(ticket, timeout_s, roles)
 
     @property
     def context(self) -> zmq.Context:

@@ -20,6 +20,8 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from nova0 import log
+from nova0.mesh import entitlement
+from nova0.mesh.certificate import Certificate
 from nova0.mesh.codec import MethodCodec, codecs_of, encode, fits
 from nova0.mesh.describing import described
 from nova0.mesh.errors import (
@@ -145,7 +147,8 @@ class Offers:
         self._followed: set[Role] = set()
 
     def add(self, agent: Surface) -> None:
-        """Raises ValueError for an agent without a topic, or a topic that is already offered here."""
+        """Raises ValueError for an agent without a topic, or a topic that is already offered here. Nothing is asked
+        about who may answer it: see `check`."""
         cls = type(agent)
         if not cls.topic or "@" in cls.topic or "\0" in cls.topic:
             raise ValueError(f"{cls.__name__}: topic {cls.topic!r} must be a non-empty name without '@' and NUL")
@@ -157,6 +160,17 @@ class Offers:
         self.agents[cls.topic] = agent
         if self._ticking:
             self._start_timers(agent)
+
+    def check(self, agent: Surface, certificate: Certificate) -> None:
+        """Raises NotAllowed where the certificate does not let this node answer the agent's topic: nobody would
+        ask it here."""
+        topic = type(agent).topic
+        if not entitlement.may_answer(certificate, topic):
+            raise NotAllowed(
+                f"{self.node}: {type(agent).__name__} is not offered: this machine's certificate "
+                f"({entitlement.says(certificate)}) does not let it answer {topic!r}, so nobody would ask it. "
+                f"{entitlement.remedy(topic)}"
+            )
 
     @property
     def topics(self) -> tuple[str, ...]:

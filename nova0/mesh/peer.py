@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+from nova0.mesh import entitlement
 from nova0.mesh.certificate import Certificate, Chain
 from nova0.mesh.flapping import Flaps
 from nova0.mesh.link import Link
 from nova0.mesh.members import Member, Status
+from nova0.mesh.surface import declared
 from nova0.mesh.wire import LOWEST, Card
 
 
@@ -19,6 +21,7 @@ class Peer:
         "boot",
         "boot_at",
         "card",
+        "casts",
         "certificate",
         "chain",
         "claimed_by",
@@ -41,6 +44,7 @@ class Peer:
         "suspect_at",
         "told",
         "watched",
+        "wrong",
     )
 
     def __init__(self, card: Card) -> None:
@@ -60,6 +64,8 @@ class Peer:
         self.claimed_by = ""
         self.detail = ""
         self.doubt = ""  # why it does nothing destructive for us
+        self.wrong: tuple[str, ...] = ()  # topics its card claims and its certificate does not allow: not asked
+        self.casts: dict[str, bool] = {}  # topic -> whether its casts on it are heard, as found so far
         self.load = 0
         self.protocol = LOWEST  # what both speak, as agreed at the last greeting: new messages need >= 2
         self.boot = card.boot
@@ -77,6 +83,10 @@ class Peer:
     def is_controller(self) -> bool:
         """As certified; of an unproven node as it claims, which only makes it worth dialling."""
         return "controller" in (self.card.roles if self.chain is None else self.roles)
+
+    @property
+    def is_certified_controller(self) -> bool:
+        return self.chain is not None and "controller" in self.roles
 
     @property
     def is_users(self) -> bool:
@@ -102,6 +112,8 @@ def member_of(peer: Peer) -> Member:
         detail = f"{often}; its changes are held back for {held:.0f} s. {detail}".strip()
     if not peer.watched and peer.claimed_by and peer.status is not Status.UNKNOWN:
         detail = f"{detail} (says {peer.claimed_by})".strip()
+    if peer.wrong:
+        detail = f"{wrong_text(peer)}. {detail}".strip()
     if peer.doubt:
         detail = f"{detail} destroys nothing for us: {peer.doubt}".strip()
     return Member(
@@ -116,6 +128,21 @@ def member_of(peer: Peer) -> Member:
         load=peer.load,
         detail=detail,
         protocol=peer.card.speaks[1],
+        wrong_topics=peer.wrong,
+    )
+
+
+def wrong_text(peer: Peer) -> str:
+    """What it offers though it may not, what its certificate says, and the remedy. A topic unknown here may be one of
+    a newer nova0."""
+    if peer.certificate is None:
+        return ""
+    name = peer.node if peer.is_users else peer.card.host
+    unknown = not peer.is_users and not any(declared(topic) for topic in peer.wrong)
+    other = "upgrade nova0 here if it is of a newer one, join with `nova0 token --topic` if it is yours, else "
+    return (
+        f"offers {entitlement.named(peer.wrong)}, which its certificate ({entitlement.says(peer.certificate)}) "
+        f"does not let it answer: it is not asked; {other if unknown else ''}put it out with `nova0 evict {name}`"
     )
 
 

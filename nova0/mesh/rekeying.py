@@ -18,7 +18,7 @@ import msgspec
 
 from nova0.mesh import identity, keys
 from nova0.mesh.answering import Answering
-from nova0.mesh.certificate import Certificate, Chain, Signed, issue
+from nova0.mesh.certificate import Certificate, Chain, Signed, issue, renewed_topics
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, Unreachable
 from nova0.mesh.evicting import Evicting
 from nova0.mesh.identity import Identity
@@ -134,7 +134,7 @@ class Rekeying:
     def _of_a_controller(self, method: str, **arguments: Any) -> Any:
         problems = []
         for peer in list(self._node.roster.peers.values()):
-            if peer.is_controller and peer.status is Status.UP:
+            if peer.is_certified_controller and peer.status is Status.UP:
                 try:
                     return self._node.ask(peer, method, **arguments)
                 except MeshError as error:
@@ -254,8 +254,8 @@ class Rekeying:
         if len(key) != 32 or node.roster.admits(key) or node.roster.tombstones.is_out(key):
             raise JoinRefused(f"{old.host}: that key is in use, or was put out: make a new one")
         signed = issue(
-            node.identity.signer(), old.cluster, old.host, old.roles, key, topics=old.topics, serial=old.serial + 1,
-            node_id=old.node_id, vouch=old.vouch,
+            node.identity.signer(), old.cluster, old.host, old.roles, key, topics=renewed_topics(old),
+            serial=old.serial + 1, node_id=old.node_id, vouch=old.vouch,
         )  # fmt: skip
         LOG.info("%s: %s gets a certificate for key %s", node.node, old.host, keys.key_name(key))
         return node.identity.chain_for(signed)

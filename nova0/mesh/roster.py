@@ -12,13 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from nova0.mesh import keys
-from nova0.mesh.certificate import Certificate, Chain, has_topic, machine_of
+from nova0.mesh import entitlement, keys
+from nova0.mesh.certificate import Certificate, Chain, machine_of
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.flapping import Flaps
 from nova0.mesh.identity import Identity
 from nova0.mesh.members import Member, Status
-from nova0.mesh.peer import Peer, Peers, member_of
+from nova0.mesh.peer import Peer, Peers, member_of, wrong_text
 from nova0.mesh.tombstones import Tombstones, put_out_text
 from nova0.mesh.wire import BROKEN, Card, Seen, Tombs
 
@@ -28,6 +28,9 @@ MAX_HINTS = 256  # unproven nodes kept at once
 MAX_QUARANTINED = 256  # keys
 LATE_S = 5.0  # beats of a start before the present one may still come in for so long
 MAX_GONE = 256  # put-out nodes still shown
+MOST_WRONG = 64  # topics kept of those that one node may not answer; a longer list is cut
+MOST_SAID = 16  # topics of one machine that are logged as wrong, each once
+LONGEST_TOPIC = 256
 GONE_S = 7 * 86400  # shown so long after it, when this node starts again
 
 
@@ -43,6 +46,7 @@ class Roster:
         self.changed: list[Callable[[Peer, Status], None]] = []
         self.told: list[Callable[[Peer, Status], None]] = []  # the same, but held back of peers that flap
         self._flapping: set[str] = set()
+        self._said_wrong: dict[str, set[str]] = {}  # host -> topics it may not answer that are in the log
         self.learned: list[Callable[[Peer], None]] = []
         self._dirty: set[str] = set()
         self._folder = identity.state_dir / "peers"
@@ -55,6 +59,10 @@ class Roster:
     @property
     def tombs(self) -> Tombs:
         return self.tombstones.summary
+
+    @property
+    def own_roles(self) -> tuple[str, ...]:
+        return self._identity.certificate.roles
 
     def admits(self, key: bytes) -> bool:
         """May this key speak at the RPC sockets? The machine's own (another process) may."""
@@ -126,9 +134,7 @@ class Roster:
                 peer.hint = card  # which of the two is real shows when they are dialled, in turn
         elif peer.card.key == card.key and _newer(card, peer.card):
             if listed:  # a member said so; `boot` stays what the peer itself proved
-                peer.card = _allowed(card, peer.certificate)
-                if peer.certificate is not None:
-                    peer.roles = tuple(r for r in card.roles if r in peer.certificate.roles)
+                self._describe(peer, card)
                 self._new(peer)
             else:
                 peer.hint = card
@@ -191,11 +197,14 @@ class Roster:
             self._keys.pop(peer.card.key, None)
             self._chains.pop(peer.card.key, None)
             peer.boot = peer.left_boot = -1
+        if certificate != peer.certificate:
+            peer.casts = {}
+        before = peer.card
         peer.chain, peer.certificate, peer.listed, peer.hint = chain, certificate, True, None
         self._keep(certificate, chain)
-        if card != peer.card or card.boot != peer.boot or other_key:
+        self._describe(peer, card)
+        if peer.card != before or card.boot != peer.boot or other_key:
             self._renew(peer, card)  # whatever hearsay said: of itself it knows best
-        peer.roles = tuple(r for r in peer.card.roles if r in certificate.roles)
         if not known:
             self._new(peer)
         if other_key:
@@ -415,10 +424,52 @@ class Roster:
         if card.boot != peer.boot:
             peer.boot, peer.beat, peer.boot_at = card.boot, -1, time.monotonic()
             peer.numbers.clear()
-        peer.card = _allowed(card, peer.certificate)
-        if peer.certificate is not None:
-            peer.roles = tuple(r for r in card.roles if r in peer.certificate.roles)
+        self._describe(peer, card)
         self._new(peer)
+
+    def _describe(self, peer: Peer, card: Card) -> None:
+        """What it says of itself, with the roles its certificate has and the topics that lets it answer."""
+        certificate = peer.certificate
+        topics = tuple(t for t in card.topics if t.isprintable() and len(t) <= LONGEST_TOPIC)
+        wrong: tuple[str, ...] = ()
+        roles = card.roles
+        if certificate is not None:
+            topics, wrong = entitlement.split(certificate, topics)
+            roles = tuple(r for r in card.roles if r in certificate.roles)
+            peer.roles = roles
+        if topics != card.topics or roles != card.roles:
+            card = msgspec.structs.replace(card, topics=topics, roles=roles)
+        peer.card = card
+        before, peer.wrong = peer.wrong, wrong[:MOST_WRONG]
+        if wrong:
+            said = self._said_wrong.setdefault(card.host, set())
+            if not said.issuperset(peer.wrong) and len(said) < MOST_SAID:
+                said.update(peer.wrong)
+                LOG.error("%s: %s %s", self._node, peer.node, wrong_text(peer))
+        if before != peer.wrong:
+            self.version += 1
+
+    def not_asked(self, peer: Peer, topic: str) -> str:
+        """Why a peer is not asked for `topic`, by its certificate; "" when it is, or has shown none yet."""
+        certificate = peer.certificate
+        if certificate is None or topic in peer.card.topics or entitlement.may_answer(certificate, topic):
+            return ""
+        name = peer.node if peer.is_users else peer.card.host
+        return (
+            f"{peer.node}: its certificate ({entitlement.says(certificate)}) does not let it answer "
+            f"{entitlement.named([topic])}: not asked; if it says it does, put it out with `nova0 evict {name}`"
+        )
+
+    def hears(self, peer: Peer, topic: str) -> bool:
+        """Are that peer's casts on `topic` (or topic@host) believed? Asked of topics wanted here only."""
+        known = peer.casts.get(topic)
+        if known is None:
+            certificate = peer.certificate
+            near = peer.near == self._identity.certificate.host
+            name = topic.partition("@")[0]
+            known = certificate is not None and entitlement.may_cast(certificate, name, neighbour=near)
+            peer.casts[topic] = known
+        return known
 
     def _new(self, peer: Peer) -> None:
         self.version += 1
@@ -447,13 +498,6 @@ def _is_name(node: str) -> bool:
     return bool(slash) and all(
         0 < len(part) <= 64 and part.isprintable() and not set(part) & set("/~ ") for part in (host, process)
     )
-
-
-def _allowed(card: Card, certificate: Certificate | None) -> Card:
-    """With the topics its certificate allows; whatever it says, nobody asks a user's agent for others."""
-    if certificate is None or all(has_topic(certificate, topic) for topic in card.topics):
-        return card
-    return msgspec.structs.replace(card, topics=tuple(t for t in card.topics if has_topic(certificate, t)))
 
 
 def _newer(card: Card, than: Card) -> bool:

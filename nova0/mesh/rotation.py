@@ -18,7 +18,18 @@ import msgspec
 from nova0.mesh import identity, keys, operators
 from nova0.mesh.answering import Answering
 from nova0.mesh.casting import Casting
-from nova0.mesh.certificate import FORMAT, Chain, Handover, Signed, SignerSet, Trust, hand_over, issue, sign
+from nova0.mesh.certificate import (
+    FORMAT,
+    Chain,
+    Handover,
+    Signed,
+    SignerSet,
+    Trust,
+    hand_over,
+    issue,
+    renewed_topics,
+    sign,
+)
 from nova0.mesh.errors import JoinRefused, MeshError
 from nova0.mesh.identity import Identity
 from nova0.mesh.keys import key_text
@@ -237,13 +248,17 @@ class Rotation:
             node.answering.put_out([], dropped)
             node.casting.put_out([], dropped)
             node.streams.put_out([], dropped)
+            for peer in list(node.roster.peers.values()):
+                if peer.link is not None and key_text(peer.card.key) in dropped:
+                    peer.link.renew()  # ours to it as well: nothing is asked over the old proof
 
     def reissued(self, chain: Chain) -> None:
         """This machine's certificate, made anew by another signer. Raises JoinRefused."""
         node = self._node
         now = node.identity.certificate
         made = node.identity.check_own(chain, now.key)
-        if (made.serial, made.roles, made.topics) != (now.serial, now.roles, now.topics):
+        lost = set(now.topics) - set(made.topics) - {"*"}  # which earlier certificates say
+        if (made.serial, made.roles) != (now.serial, now.roles) or lost:
             raise JoinRefused(f"{now.host}: that certificate says something else than the one it replaces")
         if chain.certificate != node.chain().certificate:
             identity.switch(node.identity.state_dir, chain)
@@ -292,8 +307,8 @@ class Rotation:
     def _again(self, old: Any) -> Chain:
         node = self._node
         signed = issue(
-            node.identity.signer(), old.cluster, old.host, old.roles, old.key, topics=old.topics, serial=old.serial,
-            node_id=old.node_id, vouch=old.vouch,
+            node.identity.signer(), old.cluster, old.host, old.roles, old.key, topics=renewed_topics(old),
+            serial=old.serial, node_id=old.node_id, vouch=old.vouch,
         )  # fmt: skip
         return node.identity.chain_for(signed)
 

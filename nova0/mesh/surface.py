@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
 
@@ -104,10 +104,31 @@ def _roles(allow: Role | tuple[Role, ...]) -> tuple[Role, ...]:
     return allow if isinstance(allow, tuple) else (allow,)
 
 
+class Declared(NamedTuple):
+    """What is known here of one topic, from the surfaces that have it."""
+
+    served_by: frozenset[str]  # certified roles, one of which a node needs to answer it
+    heard_by: frozenset[str]  # roles that hear what is cast on it besides
+    casters: frozenset[str]  # roles that may cast on it
+
+
+_declared: dict[str, Declared] = {}  # by topic
+
+
 class Surface:
-    """Base of all signature classes. `topic` is what calls and casts are addressed to."""
+    """Base of all signature classes. `topic` is what calls and casts are addressed to; `served_by`: whoever answers it
+    needs one of these certified roles (MEMBER: any node will do), or is not asked. Of one topic all surfaces say the
+    same. Without it only nodes are asked whose certificate names the topic; topics `user/...` are any member's.
+    `heard_by`: roles that get its casts (`Bus.follow`) though they may not answer it."""
 
     topic: ClassVar[str] = ""
+    served_by: ClassVar[Role | tuple[Role, ...]] = ()
+    heard_by: ClassVar[Role | tuple[Role, ...]] = ()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if cls.topic and cls.served_by:
+            _declare(cls)
 
     @classmethod
     def methods(cls) -> dict[str, Method]:
@@ -126,6 +147,35 @@ class Surface:
             for name in dir(cls)
             if not name.startswith("__") and hasattr(value := getattr(cls, name), "_every")
         }
+
+
+def declared(topic: str) -> Declared | None:
+    """Who may answer and cast on it; None where no surface known to this process says."""
+    return _declared.get(topic)
+
+
+def topics_of(roles: Iterable[str]) -> tuple[str, ...]:
+    """Declared topics that one of these roles is needed for; not those of any member."""
+    mine = set(map(str, roles)) - {Role.MEMBER}
+    found = ((topic, known) for topic, known in _declared.items() if Role.MEMBER not in known.served_by)
+    return tuple(sorted(topic for topic, known in found if not mine.isdisjoint(known.served_by)))
+
+
+def _declare(cls: type[Surface]) -> None:
+    served_by = frozenset(map(str, _roles(cls.served_by)))
+    marks = [value._mesh for base in cls.__mro__ for value in vars(base).values() if hasattr(value, "_mesh")]
+    casters = frozenset(str(role) for kind, allow, *_ in marks if kind == "cast" for role in allow)
+    known = _declared.get(cls.topic)
+    heard_by = frozenset(map(str, _roles(cls.heard_by)))
+    if known is not None and (known.served_by, known.heard_by) != (served_by, heard_by):
+        raise TypeError(
+            f"{cls.__name__}: another surface says of topic {cls.topic!r} that it is served by "
+            f"{' or '.join(sorted(known.served_by))}, heard besides by {', '.join(sorted(known.heard_by)) or 'none'}: "
+            "say the same, or choose another topic"
+        )
+    if known is not None:
+        casters |= known.casters
+    _declared[cls.topic] = Declared(served_by, heard_by, casters)
 
 
 def _method(cls: type, name: str) -> Method | None:

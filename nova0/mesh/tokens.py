@@ -72,6 +72,7 @@ class Grant(Struct):
     roles: tuple[str, ...]
     host: str | None
     minted_by: str
+    topics: tuple[str, ...] = ()  # besides those of the roles
     taken: dict[str, str] = {}  # host -> hex of the key it took a use for: a lost answer is asked again
     minted: Moment | None = None  # None: by an earlier nova0, which went by the clock of the day alone
     lifetime_s: float = 0.0
@@ -173,6 +174,7 @@ def mint(
     uses: int = 1,
     lifetime_s: float = 3600,
     minted_by: str = "",
+    topics: tuple[str, ...] = (),
     root: tuple[bytes, int] = (b"", 1),
 ) -> str:
     """A new token's text; only its hash stays behind. `root`: as in `Token`, key and version."""
@@ -189,6 +191,7 @@ def mint(
             roles=roles,
             host=host,
             minted_by=minted_by,
+            topics=topics,
         )
     )
     return token.text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nova0.mesh.streams.tickets import Ticket
-from nova0.mesh.surface import CONTROLLER, LONG, NORMAL, SELF, SHORT, Surface, call
+from nova0.mesh.surface import CONTROLLER, HOST, LONG, NORMAL, SELF, SHORT, Surface, call
 from nova0.objects.fields import Count, Generation, Line, Name, PathPart, Patience, Uuid, Word
 from nova0.objects.host import GuestInfo, HeldGuest, HostState
 from nova0.objects.instance import Instance
@@ -12,6 +12,7 @@ from nova0.objects.network import NetworkView
 
 class ComputeAPI(Surface):
     topic = "compute"
+    served_by = HOST
 
     @call(timeout=LONG, allow=CONTROLLER)
     def prepare(self, instance: Instance, networks: list[NetworkView]) -> GuestInfo:  # type: ignore[empty-body]

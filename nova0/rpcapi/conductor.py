@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from nova0.mesh.surface import HOST, LONG, NORMAL, SHORT, Surface, call, cast
+from nova0.mesh.surface import CONTROLLER, HOST, LONG, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.fields import Count, Generation, Uuid
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
@@ -14,6 +14,7 @@ from nova0.objects.states import PowerState
 
 class ConductorAPI(Surface):
     topic = "conductor"
+    served_by = CONTROLLER
 
     @call(timeout=SHORT, allow=HOST, repeatable=True)
     def leave(self, uuid: Uuid, generation: Generation) -> Annotated[Count, "milliseconds"]:  # type: ignore[empty-body]

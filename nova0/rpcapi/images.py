@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from nova0.mesh.streams.tickets import Ticket
-from nova0.mesh.surface import HOST, LONG, NORMAL, SHORT, Surface, call
+from nova0.mesh.surface import CONTROLLER, HOST, LONG, NORMAL, SHORT, Surface, call
 from nova0.objects.fields import HostName, PathPart, Size
 from nova0.objects.image import ImageHolders, ImageRef
 
@@ -14,6 +14,7 @@ PIECE = 1024 * 1024  # bytes `read` gives at most
 
 class ImagesAPI(Surface):
     topic = "images"
+    served_by = CONTROLLER
 
     @call(timeout=SHORT, allow=HOST, repeatable=True)
     def stat(self, image_id: PathPart) -> ImageRef:  # type: ignore[empty-body]

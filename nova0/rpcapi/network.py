@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from nova0.mesh.surface import CONTROLLER, NORMAL, SHORT, Surface, call, cast
+from nova0.mesh.surface import CONTROLLER, HOST, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.fields import Generation, Ipv4, Line, PortNumber, Size, Uuid, Word
 from nova0.objects.network import NetworkView
 
 
 class NetworkAPI(Surface):
     topic = "network"
+    served_by = HOST
 
     @cast(allow=CONTROLLER)
     def changed(self, network_id: Uuid, revision: Generation) -> None:

@@ -45,6 +45,7 @@ WRITTEN = 3, 256  # rounds and MiB; a shorter look is not written
 
 class BytesAPI(Surface):
     topic = "bytes"
+    served_by = MEMBER
 
     @call(allow=MEMBER, repeatable=True)
     def source(self, mib: int, peer: str) -> Ticket: ...

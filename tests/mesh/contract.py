@@ -26,6 +26,7 @@ class OutOfPaint(MeshError):
 
 class PaintAPI(Surface):
     topic = "paint"
+    served_by = MEMBER
 
     @call(allow=(CONTROLLER, HOST))
     def add(self, a: int, b: int = 10) -> int:

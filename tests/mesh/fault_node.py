@@ -33,6 +33,7 @@ PATIENCE_S = 8.0
 
 class LedgerAPI(Surface):
     topic = "ledger"
+    served_by = MEMBER
 
     @call(allow=MEMBER)
     def put(self, call: str, body: bytes, work_s: float) -> dict: ...

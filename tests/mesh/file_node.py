@@ -12,6 +12,7 @@ from nova0.mesh.surface import LONG, MEMBER, Surface, call
 
 class FilesAPI(Surface):
     topic = "files"
+    served_by = MEMBER
 
     @call(allow=MEMBER, timeout=LONG, repeatable=True)
     def offer(self, path: str) -> FileOffer: ...

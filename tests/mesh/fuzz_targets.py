@@ -195,7 +195,7 @@ class House:
         self.tokens = SimpleNamespace(redeem=self._redeem)
         self.pairs = {name: keys.CurvePair(_secret()) for name in ("lab1", "lab2", "stranger")}
         self.chains = {
-            name: Chain(self.identity.sign_in(name, ("host",), ("*",), pair.public), self.identity.chain.signers)
+            name: Chain(self.identity.sign_in(name, ("host",), None, pair.public), self.identity.chain.signers)
             for name, pair in self.pairs.items()
             if name != "stranger"
         }

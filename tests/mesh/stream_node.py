@@ -21,6 +21,7 @@ PIECE = 1 << 20
 
 class PipeAPI(Surface):
     topic = "pipe"
+    served_by = MEMBER
 
     @call(allow=MEMBER, timeout=LONG)
     def source(self, peer: str, pieces: int) -> Ticket:

@@ -13,6 +13,7 @@ from contract import Box, OutOfPaint, PaintAgent, PaintAPI, until
 from nova0.mesh.bus import Status
 from nova0.mesh.errors import BadArguments, CallTimeout, NotAllowed, RemoteError, Unreachable
 from nova0.mesh.local import LocalNet
+from nova0.mesh.surface import MEMBER
 
 
 class LocalKind:
@@ -255,9 +256,11 @@ def test_members_and_their_changes_are_seen(three, net):
 def test_an_agent_offered_late_is_found(three, net):
     class LateAPI(PaintAPI):
         topic = "late"
+        served_by = MEMBER
 
     class Late(PaintAgent, LateAPI):
         topic = "late"
+        served_by = MEMBER
 
     three.two.offer(Late(three.two))
     until(lambda: any("late" in m.topics for m in three.controller.members()), 5, "topic is announced")

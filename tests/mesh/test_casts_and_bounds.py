@@ -16,11 +16,12 @@ from nova0.mesh.errors import Busy, CallTimeout, Incompatible, RemoteError, Unre
 from nova0.mesh.liveness import Judge
 from nova0.mesh.peer import Peer
 from nova0.mesh.ring import interest
-from nova0.mesh.surface import CONTROLLER, Role, Surface, call, cast
+from nova0.mesh.surface import CONTROLLER, MEMBER, Role, Surface, call, cast
 
 
 class ListenAPI(Surface):
     topic = "listen"
+    served_by = MEMBER
 
     @cast(allow=CONTROLLER)
     def note(self, number: int) -> None: ...

@@ -19,6 +19,7 @@ from nova0.mesh.surface import MEMBER, Surface, call, cast
 
 class WorkAPI(Surface):
     topic = "work"
+    served_by = MEMBER
 
     @call(allow=MEMBER)
     def hold(self, label: str) -> str: ...

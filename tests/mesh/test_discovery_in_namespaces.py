@@ -74,7 +74,7 @@ def enrol(controller, made, remembers=""):
     me = identity.load(controller.state_dir)
     folder = Path(made.state_dir)
     pair = keys.node_key(folder)
-    identity.store(folder, me.cluster, Chain(me.sign_in(made.host, ("host",), ("*",), pair.public), me.chain.signers))
+    identity.store(folder, me.cluster, Chain(me.sign_in(made.host, ("host",), None, pair.public), me.chain.signers))
     if remembers:
         card = wire.Card(
             controller.node, ("controller",), (), remembers, 1, 1, 1, 1, me.pair.public, "0", 0,

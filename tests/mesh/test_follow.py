@@ -21,6 +21,7 @@ from nova0.mesh.surface import CONTROLLER, HOST, MEMBER, Surface, call, cast
 
 class ShelfAPI(Surface):
     topic = "shelf"
+    served_by = MEMBER
 
     @call(allow=MEMBER, repeatable=True)
     def all(self) -> Snapshot[dict[str, int]]: ...

@@ -21,6 +21,7 @@ from nova0.mesh.surface import CONTROLLER, MEMBER, Surface, cast
 
 class NewsAPI(Surface):
     topic = "news"
+    served_by = MEMBER
 
     @cast(allow=CONTROLLER)
     def told(self, what: str, count: int) -> None: ...

@@ -22,11 +22,12 @@ from nova0.mesh.errors import JoinRefused, NotAllowed, Unreachable
 from nova0.mesh.local_client import connect
 from nova0.mesh.local_socket import LocalSocket
 from nova0.mesh.rotation import Rotation
-from nova0.mesh.surface import OPERATOR, call
+from nova0.mesh.surface import MEMBER, OPERATOR, call
 
 
 class GateAPI(PaintAPI):
     topic = "gate"
+    served_by = MEMBER
 
     @call(allow=OPERATOR)
     def open(self, width: int) -> dict: ...
@@ -34,6 +35,7 @@ class GateAPI(PaintAPI):
 
 class Gate(PaintAgent, GateAPI):
     topic = "gate"
+    served_by = MEMBER
 
     def open(self, width):
         self.counts["open"] = self.counts.get("open", 0) + 1

@@ -17,11 +17,12 @@ from nova0.mesh.errors import NotAllowed, StoreDoubted
 from nova0.mesh.node import Node
 from nova0.mesh.orders import Orders
 from nova0.mesh.stores import KIND, Adoption, StoreClaim, Stores
-from nova0.mesh.surface import CONTROLLER, Surface, call
+from nova0.mesh.surface import CONTROLLER, MEMBER, Surface, call
 
 
 class GuestsAPI(Surface):
     topic = "guests"
+    served_by = MEMBER
 
     @call(allow=CONTROLLER, destructive=True)
     def remove(self, name: str) -> str: ...

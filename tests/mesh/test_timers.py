@@ -7,11 +7,12 @@ import pytest
 from contract import until
 
 from nova0.mesh.local import LocalNet
-from nova0.mesh.surface import Surface, every
+from nova0.mesh.surface import MEMBER, Surface, every
 
 
 class Gardener(Surface):
     topic = "garden"
+    served_by = MEMBER
 
     def __init__(self):
         self.watered = self.failed = 0

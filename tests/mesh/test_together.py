@@ -10,11 +10,12 @@ from gevent.event import Event
 
 from nova0.mesh.bus import Status
 from nova0.mesh.errors import Unreachable
-from nova0.mesh.surface import CONTROLLER, Surface, call, cast
+from nova0.mesh.surface import CONTROLLER, MEMBER, Surface, call, cast
 
 
 class CrowdAPI(Surface):
     topic = "crowd"
+    served_by = MEMBER
 
     @call(allow=CONTROLLER, repeatable=True)
     def size(self, text: str) -> int: ...

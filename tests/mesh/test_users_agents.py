@@ -34,6 +34,7 @@ class Tame(PaintAPI):
     """Lets every member ask whom it takes them for."""
 
     topic = "tame"
+    served_by = MEMBER
 
     @call(allow=MEMBER)
     def who(self) -> dict: ...
@@ -41,6 +42,7 @@ class Tame(PaintAPI):
 
 class TameAgent(PaintAgent, Tame):
     topic = "tame"
+    served_by = MEMBER
 
 
 @pytest.fixture
@@ -118,7 +120,9 @@ def test_threat_it_takes_and_hears_no_topic_but_those_of_users(lab, caplog):
     """threat: a user's agent that answers, casts on or listens to topics of the cloud."""
     mine = users(lab, agent=None)
     impostor = PaintAgent(mine)
-    mine.offer(impostor)  # topic paint
+    with pytest.raises(NotAllowed, match="does not let it answer 'paint'"):
+        mine.offer(impostor)
+    mine.offers.add(impostor)  # it does not ask itself whether it may
     mine.offer(Mine(mine))
     until(lambda: "user/mine" in next(m.topics for m in lab.main.members() if m.node == mine.node), 15, "its card came")
     assert next(m.topics for m in lab.main.members() if m.node == mine.node) == ("user/mine",)

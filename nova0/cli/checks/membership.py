@@ -4,6 +4,7 @@ were made on."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nova0.cli.checks import BLOCKS, OK, WARNING, Finding, Look
 
@@ -11,7 +12,7 @@ from nova0.cli.checks import BLOCKS, OK, WARNING, Finding, Look
 def check(look: Look) -> list[Finding]:
     if not (look.state_path / "mesh" / "node.cert").exists():
         return []
-    return [*_put_out(look), _root_key(look), _machine(look), *_quarantine(look)]
+    return [*_put_out(look), _root_key(look), _machine(look), *_others(look)]
 
 
 def _put_out(look: Look) -> list[Finding]:
@@ -87,8 +88,8 @@ def _machine(look: Look) -> Finding:
     return Finding("machine", BLOCKS, f"its keys were made on another ({differs})", remedy)
 
 
-def _quarantine(look: Look) -> list[Finding]:
-    """As this machine's node has seen or heard; nothing where none runs."""
+def _others(look: Look) -> list[Finding]:
+    """What this machine's node has seen or heard of the others; nothing where none runs."""
     from nova0.mesh import local_client
     from nova0.mesh.errors import MeshError
 
@@ -98,9 +99,32 @@ def _quarantine(look: Look) -> list[Finding]:
             continue
         try:
             with local_client.connect(str(path)) as node:
-                held = {m["host"]: m["quarantine"] for m in node.members() if m["quarantine"]}
+                members = node.members()
         except MeshError:
             continue  # the next one may answer
-        remedy = "stop the copy; or, on the one to keep, nova0 down, nova0 node rekey, nova0 up"
-        return [Finding("copies", WARNING, f"{host}: {why}", remedy) for host, why in held.items()]
+        return [*_copies(members), *_wrong_servers(members)]
     return []
+
+
+def _copies(members: list[dict[str, Any]]) -> list[Finding]:
+    held = {m["host"]: m["quarantine"] for m in members if m["quarantine"]}
+    remedy = "stop the copy; or, on the one to keep, nova0 down, nova0 node rekey, nova0 up"
+    return [Finding("copies", WARNING, f"{host}: {why}", remedy) for host, why in held.items()]
+
+
+def _wrong_servers(members: list[dict[str, Any]]) -> list[Finding]:
+    """Who offers what its certificate does not let it answer."""
+    from nova0 import rpcapi
+    from nova0.mesh.surface import declared
+
+    rpcapi.surfaces()
+    found = []
+    for m in members:
+        if topics := m.get("wrong_topics"):
+            users = m["node"].partition("/")[2].startswith("user-")
+            name, known = m["node"] if users else m["host"], users or any(declared(topic) for topic in topics)
+            asked = "a newer nova0? a topic of your own (nova0 token --topic)? else "
+            said = f"{m['node']} offers {', '.join(topics)} and may not; it is not asked"
+            remedy = f"{'' if known else asked}nova0 evict {name}"
+            found.append(Finding("wrong server", WARNING, said, remedy))
+    return found

@@ -8,7 +8,8 @@ Example:
     lab1/controller  up      controller  conductor images  10.0.0.11:40123  0.2.0 (p2)  0.4 s
     lab2/host        down    host        compute network   10.0.0.12:40551  0.1.0 (p1)  9.2 s  stopped, says lab1
 
-VERSION is nova0's and, as p1 or p2, the newest protocol the node speaks: one behind still works.
+A node that offers a topic its certificate does not let it answer is named in DETAIL with the remedy; nobody asks it
+there. VERSION is nova0's and, as p1 or p2, the newest protocol the node speaks: one behind still works.
 """
 
 import argparse

@@ -1,10 +1,12 @@
 """Mint a token that lets another machine join this cluster; run it on a controller.
 
-It is shown once; only a hash of its secret is kept.
+It is shown once; only a hash of its secret is kept. What the machine may answer follows from its role, and `user/...`
+is any member's; a topic of your own that does not begin so has to be given by name.
 
 Example:
     $ sudo nova0 token --uses 3 --expires 1d
     nova0 join lQGsYzc4...
+    $ sudo nova0 token --role member --topic billing
 """
 
 import argparse
@@ -17,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", default="1h", metavar="TIME", help="30s, 15m, 1h (default) or 7d")
     parser.add_argument("--host", metavar="NAME", help="only for a machine of this name")
     parser.add_argument("--role", default="host", choices=["host", "member"], help="what it may be (default host)")
+    parser.add_argument(
+        "--topic", action="append", default=[], metavar="NAME", help="it may answer this one too; again for more"
+    )
 
 
 def seconds(text: str) -> float:
@@ -43,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
         lifetime_s=lifetime_s,
         host=args.host,
         roles=(args.role,),
+        topics=tuple(args.topic),
     )
     if args.json:
-        show_json({"token": token, "uses": args.uses, "expires_in_s": lifetime_s, "role": args.role, "host": args.host})
+        facts = {"uses": args.uses, "expires_in_s": lifetime_s, "role": args.role, "host": args.host}
+        show_json({"token": token, **facts, "topics": args.topic})
     else:
         print(f"nova0 join {token}")
     return 0

@@ -6,6 +6,7 @@ import time
 
 from nova0.controller.services import HostLife
 from nova0.mesh.bus import Bus, Member, Status
+from nova0.rpcapi.compute import ComputeAPI
 
 LOOK_S = 0.5  # between two looks at all members
 _HEARD = (Status.UP, Status.SUSPECT)
@@ -26,14 +27,14 @@ class HostLives:
         a second, and what changed in between."""
         if time.monotonic() - self._looked_at >= LOOK_S:
             self._looked_at = time.monotonic()
-            self._alive = {m.host for m in self._bus.members() if "compute" in m.topics and m.status in _HEARD}
+            self._alive = {m.host for m in self._bus.members() if ComputeAPI.topic in m.topics and m.status in _HEARD}
         return set(self._alive)
 
     def all(self) -> list[HostLife]:
         """One entry per host that was ever heard of, the best of its compute nodes."""
         best: dict[str, Member] = {}
         for member in self._bus.members():
-            if "compute" in member.topics:
+            if ComputeAPI.topic in member.topics:
                 known = best.get(member.host)
                 if known is None or _rank(member) < _rank(known):
                     best[member.host] = member
@@ -57,7 +58,7 @@ class HostLives:
 
     def _changed(self, member: Member, before: Status) -> None:
         self.changes += 1
-        if "compute" in member.topics:
+        if ComputeAPI.topic in member.topics:
             if member.status in _HEARD:
                 self._alive.add(member.host)
             else:

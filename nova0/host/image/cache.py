@@ -25,6 +25,7 @@ from nova0.mesh.bus import Bus
 from nova0.mesh.errors import Busy, CallTimeout, FileIncomplete, MeshError, Unreachable
 from nova0.mesh.streams.files import Files
 from nova0.mesh.streams.tickets import Ticket
+from nova0.mesh.surface import CONTROLLER, HOST
 from nova0.native import offload
 from nova0.objects.errors import ImageUnusable, NoSpace
 from nova0.objects.image import ImageHolders, ImageRef
@@ -36,6 +37,7 @@ FORMATS = {"raw", "qcow2", "aki", "ari"}  # aki, ari: the field's names for a ke
 PATIENCE_S = 120.0  # with everybody it could come from, since the last bytes that came
 WATCH_S = 1.0  # who waits looks at least so often whether it is still wanted
 BETWEEN_S = 1.0  # between attempts to ask the controller
+MOST_HOLDERS = 16  # of one image, named to one host
 READ = 1 << 20  # bytes hashed at a time
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -173,10 +175,19 @@ class ImageCache:
                 )
             self._check_content(image, part)
 
+        if len(held.holders) > MOST_HOLDERS:
+            raise ImageUnusable(f"{self.host}: image {image.name}: the controller names {len(held.holders)} holders")
         sources = {holder: partial(self._images().ticket, image.id, holder) for holder in held.holders}
         try:
             self._files.fetch(
-                path, image.size, held.digest, sources, on_progress=tell, check=check, patience_s=self._patience_s
+                path,
+                image.size,
+                held.digest,
+                sources,
+                on_progress=tell,
+                check=check,
+                patience_s=self._patience_s,
+                roles=(CONTROLLER, HOST),
             )
         except FileIncomplete as error:
             done = error.data.get("done", 0)

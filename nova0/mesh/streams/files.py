@@ -23,13 +23,14 @@ from gevent.event import AsyncResult, Event
 
 from nova0 import atomic_file
 from nova0.mesh.bus import Bus
-from nova0.mesh.errors import BadArguments, Busy, FileIncomplete, MeshError, StreamBroken
+from nova0.mesh.errors import BadArguments, Busy, FileIncomplete, MeshError, NotAllowed, StreamBroken
 from nova0.mesh.streams import contents as blocks
 from nova0.mesh.streams.contents import Contents
 from nova0.mesh.streams.flow import WINDOW
 from nova0.mesh.streams.share import Share
 from nova0.mesh.streams.stream import Stream
 from nova0.mesh.streams.tickets import Ticket
+from nova0.mesh.surface import Role
 from nova0.native import offload
 
 T = TypeVar("T")
@@ -85,9 +86,11 @@ class Files:
         on_progress: Progress | None = None,
         check: Callable[[Path], None] | None = None,
         patience_s: float = PATIENCE_S,
+        roles: tuple[Role, ...] = (),
     ) -> None:
         """Bring the file to `path`, from all sources at once: name -> what gives a fresh ticket (asked again
-        after each cut; what it raises is this source's trouble, not the others').
+        after each cut; what it raises is this source's trouble, not the others'). With `roles` the names are nodes or
+        hosts, and nothing is taken by a ticket of another, or of one whose certificate has none of these.
 
         Blocks lie verified in `path`.part, which any later fetch goes on with. Once whole: `check(part)`, fsync,
         rename. Raises FileIncomplete when nothing new came for `patience_s` or no source is left (each named with
@@ -99,7 +102,7 @@ class Files:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(descriptor, part)
-            fetch = _Fetch(self._bus, path, part, descriptor, size, digest, sources, on_progress, patience_s)
+            fetch = _Fetch(self._bus, path, part, descriptor, size, digest, sources, on_progress, patience_s, roles)
             fetch.run()
             if check is not None:
                 check(part)
@@ -188,7 +191,9 @@ class _Fetch:
         sources: Mapping[str, Callable[[], Ticket]],
         on_progress: Progress | None,
         patience_s: float,
+        roles: tuple[Role, ...],
     ) -> None:
+        self._roles = roles
         self._bus, self._path, self._part, self._descriptor = bus, path, part, descriptor
         self._size, self._digest, self._sources = size, digest, sources
         self._on_progress, self._patience_s = on_progress, patience_s
@@ -247,7 +252,7 @@ class _Fetch:
         while True:
             before = self._done_bytes
             try:
-                with self._bus.open_stream(ask()) as stream:
+                with self._open(name, ask()) as stream:
                     self._take_from(name, stream)
                     return
             except _Liar as lie:
@@ -266,6 +271,12 @@ class _Fetch:
                 self._changed.set()
             pause = PAUSE_S[0] if self._done_bytes > before else min(longest, pause * 2)
             gevent.sleep(pause)
+
+    def _open(self, name: str, ticket: Ticket) -> Stream:
+        try:
+            return self._bus.open_stream(ticket, of=name if self._roles else "", roles=self._roles)
+        except NotAllowed as error:
+            raise _Liar(error.message) from error
 
     def _take_from(self, name: str, stream: Stream) -> None:
         source = _Source(stream)

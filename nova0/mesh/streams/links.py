@@ -30,7 +30,8 @@ from nova0.mesh.settings import MeshSettings
 from nova0.mesh.streams.flow import CHUNK, LARGEST, OVERHEAD
 from nova0.mesh.streams.service import Service
 from nova0.mesh.streams.stream import Handler, Stream, pair
-from nova0.mesh.streams.tickets import Ticket
+from nova0.mesh.streams.tickets import Ticket, check_roles
+from nova0.mesh.surface import Role
 from nova0.mesh.zap import STREAM_THREAD, dial_curve, limit, peer_address, user_id
 
 LOG = logging.getLogger(__name__)
@@ -98,11 +99,12 @@ class Links:
 
     # opened from here
 
-    def open(self, ticket: Ticket, timeout_s: float) -> Stream:
+    def open(self, ticket: Ticket, timeout_s: float, roles: tuple[Role, ...] = ()) -> Stream:
         """As `Bus.open_stream`."""
         self.service.check_room()
         home = self._home
         if ticket.node == home.node:
+            check_roles(home.node, home.roster.own_roles, roles)
             return self._open_here(ticket)
         peer = home.roster.peers.get(ticket.node)
         if peer is None:
@@ -115,6 +117,8 @@ class Links:
                     if not link.up:
                         link.wait_up(PAUSE_S)
                         continue
+                    certified = peer.certificate.roles if peer.certificate is not None else ()
+                    check_roles(peer.node, certified, roles)
                     try:
                         return self._dial(peer, ticket)
                     except Unreachable as error:

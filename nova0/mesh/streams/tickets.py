@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from nova0.mesh.errors import Busy, StreamRefused
+from nova0.mesh.errors import Busy, NotAllowed, StreamRefused
+from nova0.mesh.surface import Role
 
 LOG = logging.getLogger(__name__)
 REMEMBER_S = 600.0  # an ended ticket is told from a forged one for so long
@@ -25,6 +26,11 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     node: str  # that offers
     purpose: str
     secret: bytes
+
+    def check_of(self, who: str) -> None:
+        """Raises NotAllowed where `who`, a node or a host, is not who offers it; "" is anybody."""
+        if who not in ("", self.node, self.node.partition("/")[0]):
+            raise NotAllowed(f"a ticket of {self.node!r:.80} where one of {who} was asked for: not used")
 
     def __repr__(self) -> str:
         return f"Ticket(node={self.node!r}, purpose={self.purpose!r})"
@@ -108,6 +114,13 @@ class TicketBook:
             self._end(name, f"has expired after {self._open[name].expires_s:g} s")
         for name in [n for n, t in self._ended.items() if now >= t.expires_at + REMEMBER_S]:
             del self._ended[name]
+
+
+def check_roles(node: str, certified: tuple[str, ...], wanted: tuple[Role, ...]) -> None:
+    """Raises NotAllowed where a node has none of the roles wanted of it; none wanted: any member."""
+    if wanted and Role.MEMBER not in wanted and not any(role in wanted for role in certified):
+        has, needs = ", ".join(certified) or "none", " or ".join(wanted)
+        raise NotAllowed(f"{node} (roles: {has}) is no {needs} by its certificate: no stream of it is taken")
 
 
 def _name(secret: bytes) -> bytes:

@@ -27,6 +27,7 @@ SERVER = "server"
 
 class BenchAPI(Surface):
     topic = "bench"
+    served_by = MEMBER
 
     @call(allow=MEMBER, repeatable=True)
     def echo(self, value: dict[str, Any]) -> dict[str, Any]: ...
@@ -52,6 +53,7 @@ class Bench(BenchAPI):
 
 class HeardAPI(Surface):
     topic = "heard"
+    served_by = MEMBER
 
     @cast(allow=CONTROLLER)
     def event(self, value: dict[str, Any]) -> None: ...
@@ -85,7 +87,7 @@ def member(place, number):
     state, home = Path(made.state_dir), Path(place.folder) / SERVER
     server = identity.load(home)
     pair = keys.node_key(state)
-    signed = server.sign_in(made.host, ("host",), ("*",), pair.public)
+    signed = server.sign_in(made.host, ("host",), None, pair.public)
     card = msgspec.msgpack.decode((home / "card.controller").read_bytes(), type=wire.Card)
     keys.write_public(state / "peers" / f"{SERVER}~controller", wire.encode((server.chain, card)))
     identity.store(state, server.cluster, Chain(signed, server.chain.signers))

@@ -91,7 +91,7 @@ class Bench:
         for number in range(self.most):
             public, secret = zmq.curve_keypair()
             host = f"sim{number:05}"
-            chain = Chain(me.sign_in(host, ("host",), ("*",), z85.decode(public)), me.chain.signers)
+            chain = Chain(me.sign_in(host, ("host",), None, z85.decode(public)), me.chain.signers)
             theirs = wire.Card(
                 f"{host}/host", ("host",), ("mesh", "compute", "network"), self._address(number),
                 7001, 7002, 7003, 0, z85.decode(public), "0.1.0", 1,
@@ -101,7 +101,7 @@ class Bench:
         for host in WATCHERS:  # real hosts: they watch the controller and their ring neighbours
             theirs_dir = self.folder / host
             pair = keys.node_key(theirs_dir)
-            chain = Chain(me.sign_in(host, ("host",), ("*",), pair.public), me.chain.signers)
+            chain = Chain(me.sign_in(host, ("host",), None, pair.public), me.chain.signers)
             identity.store(theirs_dir, me.cluster, chain)
             keys.write_public(
                 theirs_dir / "peers" / f"{CONTROLLER}~controller",
@@ -235,7 +235,7 @@ class Bench:
         me = identity.load(self.folder / CONTROLLER / "mesh")
         folder = self.folder / host
         pair = keys.node_key(folder)
-        identity.store(folder, me.cluster, Chain(me.sign_in(host, ("host",), ("*",), pair.public), me.chain.signers))
+        identity.store(folder, me.cluster, Chain(me.sign_in(host, ("host",), None, pair.public), me.chain.signers))
         shutil.copytree(self.folder / WATCHERS[0] / "peers", folder / "peers")
         base: dict[str, Any] = {"listen": "127.0.0.1", "mdns": False, "peers": 20_000}
         eye = self.eyes[host] = Eye(
