@@ -57,6 +57,8 @@ GuestName = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za
 # ids; a path part is no ".", no ".." and holds no "/"
 Uuid = Annotated[str, Meta(pattern=_whole(_UUID), max_length=36)]
 PathPart = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=128)]
+# where a list in pages goes on: a network, and the port that was last, or "~" past its ports
+PageMark = Annotated[str, Meta(pattern=_whole(rf"(?:{_UUID} (?:{_UUID}|~)?)?"), max_length=73)]
 Sha512 = Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]*\Z", max_length=128)]
 
 # networks; "" stands for none only where the name says so

@@ -16,6 +16,7 @@ from nova0.objects.fields import (
     Mac,
     Mtu,
     Name,
+    PageMark,
     PrefixLength,
     Remote,
     RuleNumber,
@@ -109,7 +110,7 @@ class NetworkPieces(msgspec.Struct, frozen=True, kw_only=True):
     one network follow one another."""
 
     pieces: tuple[NetworkPiece, ...]
-    after: str
+    after: PageMark
 
 
 def in_piece(view: NetworkView) -> NetworkPiece:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from nova0.mesh.surface import CONTROLLER, HOST, LONG, NORMAL, SHORT, Surface, call, cast
-from nova0.objects.fields import Count, Generation, Uuid
+from nova0.objects.fields import Count, Generation, PageMark, Uuid
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkPieces, NetworkView
@@ -43,7 +43,7 @@ class ConductorAPI(Surface):
         each of these by a call of its own; the answer alone lets a host remove no more than a few."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
-    def networks_after(self, after: str) -> NetworkPieces:  # type: ignore[empty-body]
+    def networks_after(self, after: PageMark) -> NetworkPieces:  # type: ignore[empty-body]
         """Some of the views of all networks with a port on the calling host: "" for the first, then as each answer
         says. All of them are the whole desired state."""
 

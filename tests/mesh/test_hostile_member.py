@@ -10,7 +10,7 @@ import gevent
 import msgspec
 import pytest
 from contract import until
-from hostile import KINDS, OURS, UUID, Lab, arguments_of, may
+from hostile_nodes import KINDS, OURS, UUID, Lab, arguments_of, may
 
 from nova0.cli.checks import membership
 from nova0.controller.bridge import Bridge

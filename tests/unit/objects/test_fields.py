@@ -17,16 +17,19 @@ from nova0.mesh.errors import BadArguments
 from nova0.mesh.mesh_api import MeshAPI
 from nova0.objects import fields
 from nova0.objects.flavor import Flavor
-from nova0.objects.host import GuestInfo, HostState
+from nova0.objects.host import Disowned, GuestInfo, HeldGuest, HostState
 from nova0.objects.image import ImageHolders, ImageRef
 from nova0.objects.instance import Instance, Keypair
-from nova0.objects.network import Neighbour, NetworkView, Port, Rule
+from nova0.objects.network import Neighbour, NetworkPiece, NetworkPieces, NetworkView, Port, Rule
 from nova0.rpcapi.compute import ComputeAPI
 from nova0.rpcapi.conductor import ConductorAPI
 from nova0.rpcapi.images import ImagesAPI
 from nova0.rpcapi.network import NetworkAPI
 
-RECORDS = (Flavor, HostState, GuestInfo, ImageRef, ImageHolders, Keypair, Instance, Rule, Port, Neighbour, NetworkView)
+RECORDS = (
+    *(Flavor, HostState, GuestInfo, Disowned, HeldGuest, ImageRef, ImageHolders, Keypair, Instance),
+    *(Rule, Port, Neighbour, NetworkView, NetworkPiece, NetworkPieces),
+)
 SURFACES = (ComputeAPI, ConductorAPI, ImagesAPI, NetworkAPI)
 # free by their nature, and nothing but a value of JSON on their way to a guest or a person
 FREE = {

@@ -56,7 +56,9 @@ def example(kind):
     if origin in (typing.Union, types.UnionType):
         return example(inner[0])
     if origin is not None:
-        return tuple(map(example, inner)) if origin is tuple else origin()
+        if origin is tuple:
+            return () if Ellipsis in inner else tuple(map(example, inner))
+        return origin()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints = typing.get_type_hints(kind, include_extras=True)
         return kind(**{f.name: example(hints[f.name]) for f in msgspec.structs.fields(kind) if f.required})
