@@ -80,6 +80,10 @@ ATTACKS = {
     "a disk filled by whoever can (uploads, logs, guests)",
     "a file cut short by a full disk or a power cut",
     "a clock set ahead or back, to revive a token that was taken back or has expired, or to lock users out",
+    "a tenant's subnet with the range of the host's LAN, of a public service, or of another project",
+    "a guest that goes for its host, for another network, or for the cluster's machines by its gateway",
+    "a guest that speaks as another, as the gateway, or under a false source through NAT",
+    "a guest that declines, releases or asks for a neighbour's DHCP lease",
 }
 
 
