@@ -63,6 +63,7 @@ class Host:
         self.address = f"10.77.0.{10 + number}"
         self.state_dir = Path(tempfile.mkdtemp(prefix="n0vm-", dir="/tmp"))
         self._drivers: list[LibvirtDriver] = []
+        (self.state_dir / ".nova0").touch()  # a folder of nova0's, though a test puts things into it first
         self._cache = cache
         if cache is not None and cache.is_dir():
             shutil.copytree(cache, self.state_dir / "libvirt" / "cache")
