@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import fields
 from typing import Any
 
 import gevent
@@ -74,7 +75,6 @@ def remember_options(machine: Machine) -> None:
         "compute_driver": CONF.compute_driver if ":" in CONF.compute_driver else machine.driver.name,
         "network_carrier": "none" if isinstance(machine.networks.carrier, NoCarrier) else "linux",
         "connection_uri": CONF.libvirt.connection_uri if machine.driver.name == "libvirt" else "",
-        "metadata_port": CONF.metadata_port,
         "image_cache_dir": str(machine.images.directory),
     }
     known = [one for one in made_with_options() if one != made_with]
@@ -111,7 +111,13 @@ def _removals() -> list[Removal]:
     if not is_member(bundles.mesh_dir()):
         return []
     me = load(bundles.mesh_dir())
+    known = {field.name for field in fields(Removal)}  # an earlier version may have written down more
     return [
-        Removal(host=me.certificate.host, cluster_id=me.cluster.hex(), state_dir=bundles.state_dir(), **made_with)
+        Removal(
+            host=me.certificate.host,
+            cluster_id=me.cluster.hex(),
+            state_dir=bundles.state_dir(),
+            **{name: value for name, value in made_with.items() if name in known},
+        )
         for made_with in made_with_options()
     ]

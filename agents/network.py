@@ -31,7 +31,7 @@ class NetworkAgent(NetworkAPI):
         return self.networks.connect(network_id, ip, port)
 
     def tunnel_open(self, network_id: str, ip: str, port: int) -> str:
-        return self.tunnels.open(self.networks.device(network_id), ip, port)
+        return self.tunnels.open(lambda: self.networks.socket(network_id), ip, port)
 
     def tunnel_write(self, tunnel: str, offset: int, data: bytes) -> None:
         self.tunnels.get(tunnel).write(offset, data)

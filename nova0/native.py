@@ -105,6 +105,21 @@ class Mailbox:
         self._wake.close()
 
 
+def apart(function: Callable[[], T]) -> T:
+    """Run a function on an OS thread of its own, which ends after it: for what changes the thread itself, as entering
+    a network namespace does. Only the calling greenlet waits."""
+    result: AsyncResult = AsyncResult()
+    box = Mailbox(result.set)
+    _start_new_thread(lambda: box.post(_outcome(function, (), {})), ())
+    try:
+        value, error = result.get()
+    finally:
+        box.close()
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
 class Worker:
     """One OS thread that takes everything waiting at once: `run_batch(jobs)` sees a list of callables
     wrapped so that each must be called exactly once; results wake the greenlets that wait.

@@ -1,4 +1,7 @@
-"""ssh into a guest: which key, which user, and whether straight or through the guest's host."""
+"""ssh into a guest, through its host: which key, which user, which way.
+
+Never straight to its address: that is the address of something else on this machine's own network, if of anything.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import sys
 from pathlib import Path
 
@@ -17,7 +19,6 @@ from nova0.cli.failure import Failure
 from nova0.cli.person import caller
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-STRAIGHT_WITHIN_S = 0.7  # a bridge on this machine answers in a millisecond; beyond that the tunnel is as good
 
 
 def login(args: argparse.Namespace) -> int:
@@ -27,20 +28,16 @@ def login(args: argparse.Namespace) -> int:
         raise Failure("there is no ssh here: install openssh-client")
     cloud = Cloud.named()
     server = servers.find(cloud, args.name)
-    addresses = servers.addresses(server)
-    if not addresses:
+    if not servers.addresses(server):
         raise Failure(f"{server['name']} has no address: `nova0 log {server['name']}` shows its console")
     if server["status"] != "ACTIVE":
         raise Failure(f"{server['name']} is {server['status']}, not ACTIVE: `nova0 ps` tells more")
     identity = Path(args.identity) if args.identity else ssh_key.path_of(caller(), state_path)
     if not identity.exists():
         raise Failure(f"no key {identity}: name yours with --identity")
-    address = None if args.tunnel else next((a for a in addresses if answers(a)), None)
-    command = options(identity, server["id"])
-    if address is None:
-        command += ["-o", f"ProxyCommand={_proxy(args, server['id'])}"]
+    command = [*options(identity, server["id"]), "-o", f"ProxyCommand={_proxy(args, server['id'])}"]
     user = args.user or _user(cloud, server)
-    command += ["-l", user, address or server["id"], *args.remote]
+    command += ["-l", user, server["id"], *args.remote]
     sys.stdout.flush()
     os.execvp("ssh", ["ssh", *command])  # noqa: S606 - no shell is wanted
 
@@ -52,15 +49,6 @@ def options(identity: Path, server_id: str) -> list[str]:
         "-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={identity}.known_hosts",
         "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20",
     ]  # fmt: skip
-
-
-def answers(address: str) -> bool:
-    """True where this machine gets a connection to port 22 there quickly."""
-    try:
-        socket.create_connection((address, 22), STRAIGHT_WITHIN_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def _proxy(args: argparse.Namespace, server_id: str) -> str:

@@ -35,10 +35,13 @@ def own_address(settings: MeshSettings) -> str:
 
 
 def addresses_of(names: tuple[str, ...] = ()) -> list[str]:
-    """Of this machine, or of its interfaces and addresses named; IPv4 first, link-local ones with their scope."""
+    """Of this machine, or of its interfaces and addresses named; IPv4 first, link-local ones with their scope.
+    Ends of pairs that stay on the machine are none, unless named."""
     found = []
     for adapter in ifaddr.get_adapters():
         for address in adapter.ips:
+            if not names and _leads_nowhere(address):
+                continue
             if isinstance(address.ip, str):
                 plain = text = address.ip
             else:
@@ -55,8 +58,16 @@ def networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     for adapter in ifaddr.get_adapters():
         for address in adapter.ips:
             plain = address.ip if isinstance(address.ip, str) else address.ip[0]
+            if _leads_nowhere(address):
+                continue
             found.append(ipaddress.ip_network(f"{plain}/{address.network_prefix}", strict=False))
     return found
+
+
+def _leads_nowhere(address: ifaddr.IP) -> bool:
+    """A link-local IPv4 address with room for two at most: a pair into a namespace, as guests' networks have, where no
+    other machine is."""
+    return isinstance(address.ip, str) and address.ip.startswith("169.254.") and address.network_prefix >= 31
 
 
 def seen_from_here(address: str, by: str) -> str:

@@ -95,6 +95,20 @@ class NetworkView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def vxlan(self) -> str:
         return "n0x" + self.id.replace("-", "")[:11]
 
+    @property
+    def door(self) -> str:
+        """The bridge's port towards the network's namespace; `leg` is its other end, the gateway of the guests."""
+        return "n0d" + self.id.replace("-", "")[:11]
+
+    @property
+    def leg(self) -> str:
+        return "n0g" + self.id.replace("-", "")[:11]
+
+    @property
+    def uplink(self) -> str:
+        """The host's end of the pair through which the namespace reaches the world."""
+        return "n0u" + self.id.replace("-", "")[:11]
+
 
 class NetworkPiece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A part of a network's view: some of its ports and neighbours. Rules are told once for all ports that have

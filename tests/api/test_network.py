@@ -98,6 +98,11 @@ def test_a_reader_looks_and_changes_nothing(cloud):
         ({"cidr": "fd00::/64", "ip_version": 6}, "IPv6"),
         ({"cidr": "10.0.0.0/31"}, "/30"),
         ({"cidr": "169.254.0.0/24"}, "guests"),
+        ({"cidr": "0.0.0.0/8"}, "guests"),
+        ({"cidr": "127.4.0.0/16"}, "loopback"),
+        ({"cidr": "232.0.0.0/8"}, "multicast"),
+        ({"cidr": "250.1.0.0/16"}, "guests"),
+        ({"cidr": "255.255.255.0/24"}, "guests"),
         ({"cidr": 5}, "cidr"),
         ({"gateway_ip": "10.99.0.1"}, "gateway_ip"),
         ({"gateway_ip": "10.30.0.255"}, "gateway_ip"),
@@ -117,6 +122,12 @@ def test_a_bad_subnet_names_its_field_and_makes_nothing(cloud, body, word):
     refused(cloud.demo.post(V2 + "/subnets", {"subnet": wanted}), 400, word)
     assert cloud.demo.get(f"{V2}/networks/{network['id']}").json()["network"]["subnets"] == []
     cloud.demo.delete(f"{V2}/networks/{network['id']}")
+
+
+@pytest.mark.parametrize("cidr", ["192.168.50.0/25", "8.8.8.0/24", "100.64.0.0/16"])
+def test_networks_may_have_the_same_range_or_anybodys(cloud, cidr):
+    for person, name in ((cloud.demo, "first"), (cloud.demo, "second"), (cloud.admin, "third")):
+        assert make_subnet(person, make_network(person, f"same-range-{name}"), cidr)["cidr"] == cidr
 
 
 def test_overlapping_and_second_subnets_of_a_network_are_refused(cloud):

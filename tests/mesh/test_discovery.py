@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import gevent
+import ifaddr
 import msgspec
 import pytest
 from cluster import Cluster
@@ -12,7 +13,8 @@ from contract import until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nova0.mesh import wire
+from nova0.mesh import discovery, wire
+from nova0.mesh.addresses import addresses_of, networks
 from nova0.mesh.bus import Status
 from nova0.mesh.discovery import cluster_hash, read_record, record
 from nova0.mesh.roster import MAX_HINTS
@@ -41,6 +43,19 @@ def test_nodes_that_forgot_everything_meet_within_three_seconds(tmp_path):
 
 
 @pytest.mark.design("D4")
+def test_ends_of_pairs_that_stay_on_the_machine_are_neither_told_nor_spoken_on(monkeypatch):
+    """As the uplinks of guests' networks: other machines have the same, and nobody of the cluster is behind them."""
+
+    def adapter(name: str, ip: str, prefix: int) -> ifaddr.Adapter:
+        return ifaddr.Adapter(name, name, [ifaddr.IP(ip, prefix, name)], 1)
+
+    own = [adapter("eth0", "10.1.2.3", 24), adapter("eth1", "169.254.7.7", 16), adapter("n0u1", "169.254.0.2", 31)]
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: own)
+    assert addresses_of() == discovery.interfaces((), "0.0.0.0") == ["10.1.2.3", "169.254.7.7"]
+    assert "169.254.0.2/31" not in map(str, networks())
+    assert addresses_of(("n0u1",)) == ["169.254.0.2"]
+
+
 def test_a_record_of_another_cluster_is_ignored():
     there = {k.encode(): v.encode() for k, v in record(CARD, cluster_hash(b"a" * 32)).items()}
     assert read_record(there, ["10.0.0.1"], cluster_hash(b"b" * 32)) is None

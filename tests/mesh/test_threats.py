@@ -93,6 +93,10 @@ ATTACKS = {
     "requests whose answers are long: lists of ten thousand servers or ports, usage of all, in any form",
     "so many servers on one host, in one group, that no controller could be started beside it",
     "whatever blocks the loop of a controller or host for good",
+    "a tenant's subnet with the range of the host's LAN, of a public service, or of another project",
+    "a guest that goes for its host, for another network, or for the cluster's machines by its gateway",
+    "a guest that speaks as another, as the gateway, or under a false source through NAT",
+    "a guest that declines, releases or asks for a neighbour's DHCP lease",
 }
 
 

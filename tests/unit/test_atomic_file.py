@@ -58,6 +58,7 @@ ALLOWED = {
     ("nova0/host/network/linux.py", "LinuxCarrier.sweep"): "/proc/sys",
     ("nova0/host/network/linux.py", "LinuxCarrier._forward"): "/proc/sys",
     ("nova0/host/network/linux.py", "LinuxCarrier._check"): "/proc/sys",
+    ("nova0/host/network/gateway.py", "_set"): "/proc/sys",
     ("nova0/host/image/tiny/build.py", "_build"): "a folder of its own, whose files are renamed when all are there",
     ("nova0/host/image/tiny/build.py", "build"): "a folder of its own",
 }  # fmt: skip

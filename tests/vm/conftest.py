@@ -14,6 +14,7 @@ import pytest  # noqa: E402
 
 from nova0.host.image import tiny  # noqa: E402
 from tests.vm.hosts import Host, Switch  # noqa: E402
+from tests.vm.networks import Carriers  # noqa: E402
 
 KEPT = Path(tempfile.gettempdir()) / "nova0-tests"  # outlives a run: the image and libvirt's slow first look
 
@@ -34,6 +35,19 @@ def switch() -> Iterator[Switch]:
 @pytest.fixture(scope="module")
 def host(switch: Switch, capability_cache: Path) -> Host:
     return switch.host(capability_cache)
+
+
+@pytest.fixture(scope="module")
+def two_hosts(switch: Switch) -> tuple[Host, Host]:
+    return switch.host(), switch.host()
+
+
+@pytest.fixture
+def cloud(two_hosts: tuple[Host, Host]) -> Iterator[Carriers]:
+    """Two hosts with a carrier each; everything is forgotten afterwards, and nothing may be left."""
+    made = Carriers(two_hosts)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from nova0.host.virt.libvirt.driver import LibvirtDriver
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
 from nova0.objects.instance import Instance, Keypair
+from nova0.objects.network import Port
 from tests.vm.hosts import Host
 from tests.vm.networks import CLUSTER
 
@@ -68,7 +69,8 @@ def key(directory: Path) -> tuple[Path, Keypair]:
     return path, Keypair(name="mine", public_key=path.with_suffix(".pub").read_text())
 
 
-def ssh(host: Host, key_path: Path, address: str, command: str, check: bool = True) -> str:
+def ssh(host: Host, key_path: Path, port: Port, command: str, check: bool = True) -> str:
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=15", "BatchMode=yes"]
     words = [word for option in options for word in ("-o", option)]
-    return host.run("ssh", *words, "-o", "LogLevel=ERROR", "-i", str(key_path), f"root@{address}", command, check=check)
+    words += ["-o", "LogLevel=ERROR", "-i", str(key_path), f"root@{port.ip}", command]
+    return host.within(port.network_id, "ssh", *words, check=check)

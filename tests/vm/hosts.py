@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from nova0.host.network.dnsmasq import Dhcp
 from nova0.host.virt.libvirt.driver import LibvirtDriver
 from nova0.host.virt.libvirt.own_daemon import OwnDaemon
 
@@ -62,6 +63,7 @@ class Host:
         self.address = f"10.77.0.{10 + number}"
         self.state_dir = Path(tempfile.mkdtemp(prefix="n0vm-", dir="/tmp"))
         self._drivers: list[LibvirtDriver] = []
+        (self.state_dir / ".nova0").touch()  # a folder of nova0's, though a test puts things into it first
         self._cache = cache
         if cache is not None and cache.is_dir():
             shutil.copytree(cache, self.state_dir / "libvirt" / "cache")
@@ -95,6 +97,11 @@ class Host:
     def run(self, *command: str, check: bool = True, timeout_s: float = 60) -> str:
         return run("ip", "netns", "exec", self.namespace, *command, check=check, timeout_s=timeout_s)
 
+    def within(self, network_id: str, *command: str, check: bool = True, timeout_s: float = 60) -> str:
+        """Run where a network that this host carries has its gateway: from there its guests are reached."""
+        pid = (self.state_dir / "networks" / network_id / "dnsmasq.pid").read_text().strip()
+        return run("nsenter", f"--net=/proc/{pid}/ns/net", "--", *command, check=check, timeout_s=timeout_s)
+
     def driver(self, cluster_id: str = "contract", **more: object) -> LibvirtDriver:
         """A driver on this host's own libvirtd, opened."""
         made = LibvirtDriver(
@@ -114,7 +121,8 @@ class Host:
         OwnDaemon(self.name, self.state_dir).stop()
         if self._cache is not None and not self._cache.exists() and (self.state_dir / "libvirt/cache").is_dir():
             shutil.copytree(self.state_dir / "libvirt" / "cache", self._cache)
-        for pid in run("ip", "netns", "pids", self.namespace, check=False).split():
+        inside = [str(pid) for pid in Dhcp.strays(self.state_dir / "networks")]
+        for pid in [*inside, *run("ip", "netns", "pids", self.namespace, check=False).split()]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), 9)
         subprocess.run(["ip", "netns", "del", self.namespace], check=False)

@@ -40,7 +40,7 @@ def lab(switch, capability_cache, tiny_image, tmp_path_factory):
         with host.inside():
             guest.carrier.apply(view)
             guest.carrier.plug(guest.port)
-            guest.metadata.serve(network.id, view.bridge)
+            guest.metadata.serve(network.id, guest.carrier.namespace(network.id))
         guest.driver.define(guest.instance, disks(host, guest.instance, tiny_image))
     started = time.monotonic()
     for guest in guests:
@@ -68,14 +68,14 @@ def test_guests_learn_their_address_by_dhcp_and_their_name_from_the_metadata_ser
 @pytest.mark.covers("S303")
 def test_the_users_key_opens_each_guest(lab):
     for guest in (lab.one, lab.two):
-        assert ssh(guest.host, lab.key, guest.port.ip, "hostname").strip() == guest.instance.hostname
+        assert ssh(guest.host, lab.key, guest.port, "hostname").strip() == guest.instance.hostname
 
 
 @pytest.mark.covers("S280")
 def test_the_disk_is_as_large_as_the_flavor_says_and_the_link_as_small_as_the_tunnel_needs(lab):
-    size = int(ssh(lab.one.host, lab.key, lab.one.port.ip, "cat /sys/block/vda/size"))
+    size = int(ssh(lab.one.host, lab.key, lab.one.port, "cat /sys/block/vda/size"))
     assert size * 512 == 1024**3
-    assert "mtu 1400" in ssh(lab.one.host, lab.key, lab.one.port.ip, "ip link show eth0")
+    assert "mtu 1400" in ssh(lab.one.host, lab.key, lab.one.port, "ip link show eth0")
 
 
 @pytest.mark.covers("S277", "S383")
@@ -86,7 +86,7 @@ def test_user_data_runs(lab):
 
 @pytest.mark.covers("S297")
 def test_guests_on_two_hosts_ping_each_other_and_the_world(lab):
-    said = ssh(lab.one.host, lab.key, lab.one.port.ip, f"ping -c 2 -W 2 {lab.two.port.ip}; ping -c 1 -W 2 10.77.0.1")
+    said = ssh(lab.one.host, lab.key, lab.one.port, f"ping -c 2 -W 2 {lab.two.port.ip}; ping -c 1 -W 2 10.77.0.1")
     assert said.count(" 0% packet loss") == 2
 
 
@@ -95,9 +95,9 @@ def test_a_paused_guest_is_silent_until_it_goes_on(lab):
     driver, ping = lab.one.driver, ["ping", "-c", "1", "-W", "2", lab.one.port.ip]
     driver.pause(lab.one.uuid)
     assert driver.find(lab.one.uuid).power_state == PowerState.PAUSED
-    assert " 0% packet loss" not in lab.one.host.run(*ping, check=False)
+    assert " 0% packet loss" not in lab.one.host.within(lab.network.id, *ping, check=False)
     driver.unpause(lab.one.uuid)
-    assert " 0% packet loss" in lab.one.host.run(*ping, check=False)
+    assert " 0% packet loss" in lab.one.host.within(lab.network.id, *ping, check=False)
 
 
 def test_guests_outlive_the_driver_and_the_daemon_and_are_found_again(lab):
@@ -108,15 +108,15 @@ def test_guests_outlive_the_driver_and_the_daemon_and_are_found_again(lab):
         with gevent.Timeout(90):
             assert driver.find(lab.two.uuid).power_state == PowerState.RUNNING
     assert driver.connection.daemon.pid() != pid
-    assert ssh(lab.two.host, lab.key, lab.two.port.ip, "echo alive").strip() == "alive"
+    assert ssh(lab.two.host, lab.key, lab.two.port, "echo alive").strip() == "alive"
 
 
 @pytest.mark.covers("S266", "S267", "S256")
 def test_a_guest_obeys_the_power_button_keeps_its_files_and_its_host_key(lab):
     guest, heard = lab.one, []
     guest.driver.listener.heard = heard.append
-    ssh(guest.host, lab.key, guest.port.ip, "echo kept >/root/file; sync")
-    before = ssh(guest.host, lab.key, guest.port.ip, "dropbearkey -y -f /etc/dropbear/ed25519 | grep ^ssh")
+    ssh(guest.host, lab.key, guest.port, "echo kept >/root/file; sync")
+    before = ssh(guest.host, lab.key, guest.port, "dropbearkey -y -f /etc/dropbear/ed25519 | grep ^ssh")
     guest.driver.shut_down(guest.uuid)
     with gevent.Timeout(90):
         while guest.driver.find(guest.uuid).power_state != PowerState.SHUTDOWN or not heard:
@@ -126,8 +126,8 @@ def test_a_guest_obeys_the_power_button_keeps_its_files_and_its_host_key(lab):
     wait_for(guest.driver, guest.uuid, "nova0-tiny ready", 2, PATIENCE_S)
     guest.driver.reset(guest.uuid)
     wait_for(guest.driver, guest.uuid, "nova0-tiny ready", 3, PATIENCE_S)
-    assert ssh(guest.host, lab.key, guest.port.ip, "cat /root/file").strip() == "kept"
-    assert before == ssh(guest.host, lab.key, guest.port.ip, "dropbearkey -y -f /etc/dropbear/ed25519 | grep ^ssh")
+    assert ssh(guest.host, lab.key, guest.port, "cat /root/file").strip() == "kept"
+    assert before == ssh(guest.host, lab.key, guest.port, "dropbearkey -y -f /etc/dropbear/ed25519 | grep ^ssh")
     assert guest.driver.console_log(guest.uuid, 1 << 20).count(b"user data of vm1") == 1
 
 

@@ -261,7 +261,9 @@ def test_with_the_controller_gone_hosts_see_and_reach_each_other_and_guests_thei
         assert any(row["node"] == "lab3/host" and row["ms"] is not None for row in answered), answered
         key = next((lab.first.state_dir / ".ssh").glob("nova0_ed25519"))
         ask = r"printf 'GET /openstack/latest/meta_data.json HTTP/1.0\r\n\r\n' | nc -w 3 169.254.169.254 80"
-        said = lab.hosts["lab2"].run(
+        network_id = next((lab.hosts["lab2"].state_dir / "networks").glob("*/dnsmasq.pid")).parent.name
+        said = lab.hosts["lab2"].within(
+            network_id,
             *("ssh", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
             *("-o", "BatchMode=yes", f"root@{guest['addresses'][0]}", ask),
         )

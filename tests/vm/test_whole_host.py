@@ -92,20 +92,20 @@ def test_a_server_lives_through_a_kill_of_its_host_process_and_leaves_nothing(ho
             time.sleep(0.3)
         assert "vm9" in console
         assert process.ask("connect", network.id, port.ip, 22).startswith("SSH-2.0")
-        assert ssh(host, key_path, port.ip, "hostname").strip() == "vm9"
+        assert ssh(host, key_path, port, "hostname").strip() == "vm9"
         asks_metadata = "wget -qO- http://169.254.169.254/latest/meta-data/instance-id"
-        assert ssh(host, key_path, port.ip, asks_metadata).strip() == "i-00000009"
+        assert ssh(host, key_path, port, asks_metadata).strip() == "i-00000009"
         held = process.ask("inventory")
         assert held["guests"] == held["disks"] == held["metadata"] == [server.uuid]
         assert held["taps"] == [port.tap] and held["rules"] == [port.id]
 
         process.kill()
-        assert ssh(host, key_path, port.ip, "hostname").strip() == "vm9"
+        assert ssh(host, key_path, port, "hostname").strip() == "vm9"
         process = HostProcess(host, tiny_image.disk.parent)
         assert process.ask("adopted", [server], [view])
         found = process.ask("inspect", server.uuid)
         assert (found["power_state"], found["generation"], found["leased"]) == (PowerState.RUNNING, 1, True)
-        assert ssh(host, key_path, port.ip, asks_metadata).strip() == "i-00000009"
+        assert ssh(host, key_path, port, asks_metadata).strip() == "i-00000009"
 
         process.ask("delete", server.uuid, 2)
         assert {kind: what for kind, what in process.ask("inventory").items() if what} == {}

@@ -14,7 +14,7 @@ MDNS_GROUP, MDNS_PORT = "224.0.0.251", 5353
 def check(look: Look) -> list[Finding]:
     findings = [multicast()]
     if not look.fake:
-        findings += [_bridge(look), _br_netfilter(look), _forwarding(look), _tunnel_privacy()]
+        findings += [_bridge(look), _br_netfilter(look), _forwarding(look), *_firewalls(look), _tunnel_privacy()]
     return findings
 
 
@@ -64,7 +64,19 @@ def _br_netfilter(look: Look) -> Finding:
 def _forwarding(look: Look) -> Finding:
     if look.text("/proc/sys/net/ipv4/ip_forward") == "1":
         return Finding("forwarding", OK, "on")
-    return Finding("forwarding", OK, "off now; nova0 turns it on for the guests' way out")
+    return Finding("forwarding", OK, "off now; nova0 turns it on for the guests' way out, and for nothing else")
+
+
+def _firewalls(look: Look) -> list[Finding]:
+    """Others' rules, which a packet must pass as well; only root sees them."""
+    if os.geteuid() != 0 or look.program("nft") is None:
+        return []
+    from nova0.host.network.findings import ALLOW, foreign_drops
+
+    return [
+        Finding("firewall", WARNING, f"chain {chain} drops what is forwarded: guests are cut off", ALLOW)
+        for chain in foreign_drops()
+    ]
 
 
 def _tunnel_privacy() -> Finding:

@@ -1,6 +1,6 @@
 """Log in to a server, or run a command in it, with the seeded key.
 
-Goes straight to the address where this machine reaches it, else through the API and the guest's host.
+Goes through the API and the guest's host: no route of this machine leads to a server's address.
 
 Example:
     $ nova0 ssh first
@@ -15,7 +15,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("remote", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this instead of a shell")
     parser.add_argument("--user", "-l", help="log in as (default: the image's os_admin_user, else root)")
     parser.add_argument("--identity", "-i", metavar="FILE", help="private key (default: the one of nova0 up)")
-    parser.add_argument("--tunnel", action="store_true", help="go through the guest's host even if there is a way")
 
 
 def run(args: argparse.Namespace) -> int:

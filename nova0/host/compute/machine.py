@@ -45,8 +45,12 @@ declare(
             default="auto",
             help="linux: bridges, DHCP, tunnels; none: books only; auto: none with the fake driver, else linux.",
         ),
-        cfg.PortOpt(
-            "metadata_port", default=8775, help="Port of each bridge that guests' metadata requests are redirected to."
+        cfg.StrOpt(
+            "guest_nat",
+            default="internet",
+            choices=["all", "internet", "none"],
+            help="What servers reach beyond their network, through this host and under its address. internet: all but "
+            "the addresses of the cluster's machines; all: those too; none: nothing. The host itself is never reached.",
         ),
     ]
 )
@@ -171,15 +175,18 @@ class Machine:
             raise NetworkError(f"{self.host}: network_carrier={wanted}: no such carrier: use auto, linux or none")
         from nova0.host.network.linux import LinuxCarrier
 
-        return LinuxCarrier(self.host, s.cluster_id, s.state_dir, s.tunnel_address, metadata_port=CONF.metadata_port)
+        return LinuxCarrier(self.host, s.cluster_id, s.state_dir, s.tunnel_address, guest_nat=CONF.guest_nat)
 
     def _metadata_server(self) -> MetadataServer:
-        return MetadataServer(
-            self.host, lambda network, address: self.guests.asker(network, address), CONF.metadata_port
-        )
+        return MetadataServer(self.host, lambda network, address: self.guests.asker(network, address))
+
+    def _members(self) -> frozenset[str]:
+        """Addresses of the cluster's machines as known here, also of those that are silent."""
+        return frozenset(member.address.rpartition(":")[0] for member in self.bus.members())
 
     def _member_changed(self, member: Member, old: Status) -> None:
         """A controller that is back may have decided while it did not hear us."""
+        self.networks.shield(self._members)
         if Role.CONTROLLER in member.roles and member.status is Status.UP and old is not Status.UP:
             self.adoption.adopt_soon()
 

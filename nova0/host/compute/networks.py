@@ -1,17 +1,17 @@
 """The networks this host carries: one hand on the carrier, kept equal to what the store wants.
 
-Between agents and carrier: order, the metadata service per bridge, and when to ask the store anew. No
+Between agents and carrier: order, the metadata service in each namespace, and when to ask the store anew. No
 devices are touched here; that is the carrier's.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import gevent
+from gevent import socket
 from gevent.event import Event
 from gevent.lock import RLock
 
@@ -19,11 +19,12 @@ from nova0 import atomic_file
 from nova0.host.metadata.server import MetadataServer
 from nova0.host.network.carrier import Carrier
 from nova0.objects.errors import NetworkError, NotSupported
-from nova0.objects.network import NetworkPiece, NetworkView, Port, bridge_name, whole
+from nova0.objects.network import NetworkPiece, NetworkView, Port, whole
 from nova0.rpcapi.conductor import ConductorAPI
 
 LOG = logging.getLogger(__name__)
 RETRY_S = (1.0, 30.0)  # first and longest pause between attempts that fail
+TOGETHER_S = 0.2  # changes of members that come so close become one
 BANNER_S = 5.0  # a guest's port may take so long to accept and say its first line
 
 
@@ -62,19 +63,28 @@ class Networks:
         self.host, self.carrier, self._fetch, self._in_use, self.metadata = host, carrier, fetch, in_use, metadata
         self._hand = RLock()  # the carrier sees one request at a time
         self._asked = Event()
+        self._members: Callable[[], frozenset[str]] | None = None  # to be told to the carrier
+        self._members_changed = Event()
+        self._shielder: gevent.Greenlet | None = None
         self._keeper: gevent.Greenlet | None = None
 
     def open(self) -> None:
         """Take up what an earlier run left, serve its metadata, start keeping it fresh."""
+        self.carrier.on_rebuilt = self._serve
         self.carrier.open()
         for network_id in self.carrier.carried():
-            self._serve(network_id)
+            try:
+                self._serve(network_id)
+            except NetworkError as error:  # it could not be mended yet, which was told
+                LOG.debug("%s: no metadata yet: %s", self.host, error)
         self._keeper = gevent.spawn(self._keep)
+        self._shielder = gevent.spawn(self._shield_on)
 
     def close(self) -> None:
         """Guests keep their networks; only the metadata service ends with this process."""
-        if self._keeper is not None:
-            self._keeper.kill()
+        for greenlet in (self._keeper, self._shielder):
+            if greenlet is not None:
+                greenlet.kill()
         if self.metadata is not None:
             self.metadata.close()
         self.carrier.close()
@@ -128,24 +138,23 @@ class Networks:
         if failed:
             raise NetworkError("; ".join(failed))
 
-    def device(self, network_id: str) -> str:
-        """The device through which guests of a network are reached. Raises NotSupported, NetworkError."""
-        if self.metadata is None:
-            raise NotSupported(f"{self.host}: its networks are books only: no guest answers there")
-        if network_id not in self.carrier.carried():
-            raise NetworkError(f"{self.host}: network {network_id} is not carried here: ask a host that has it")
-        return bridge_name(network_id)
+    def shield(self, members: Callable[[], frozenset[str]]) -> None:
+        """Have guests kept from these addresses soon, those of the cluster's machines; many changes become one."""
+        self._members = members
+        self._members_changed.set()
+
+    def socket(self, network_id: str) -> socket.socket:
+        """A TCP socket that reaches the guests of a network. Raises NotSupported, NetworkError."""
+        try:
+            return self.carrier.namespace(network_id).socket()
+        except OSError as error:
+            raise NetworkError(f"{self.host}: network {network_id}: {error}") from error
 
     def connect(self, network_id: str, ip: str, port: int) -> str:
         """The first line a guest's TCP port says, at most 255 characters; "" when it says nothing."""
-        if self.metadata is None:
-            raise NotSupported(f"{self.host}: its networks are books only: nothing answers at {ip}")
         where = f"{self.host}: connect to {ip} port {port}"
-        if network_id not in self.carrier.carried():
-            raise NetworkError(f"{where}: its network {network_id} is not carried here: ask a host that has it")
-        link = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
+        link = self.socket(network_id)
         try:
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge_name(network_id).encode())
             link.settimeout(BANNER_S)
             link.connect((ip, port))
             try:
@@ -166,9 +175,22 @@ class Networks:
             remedy = "free space on this host, then ask again" if atomic_file.is_full(error) else "see this host's log"
             raise NetworkError(f"{self.host}: {what}: {error}: {remedy}") from error
 
+    def _shield_on(self) -> None:
+        while True:
+            self._members_changed.wait()
+            gevent.sleep(TOGETHER_S)
+            self._members_changed.clear()
+            try:
+                with self._hand:
+                    self.carrier.shield(self._members() if self._members else frozenset())
+            except (NetworkError, OSError) as error:
+                LOG.error("%s: keeping guests from the cluster's machines: %s; tried again", self.host, error)
+                gevent.sleep(RETRY_S[0])
+                self._members_changed.set()
+
     def _serve(self, network_id: str) -> None:
         if self.metadata is not None:
-            self.metadata.serve(network_id, bridge_name(network_id))
+            self.metadata.serve(network_id, self.carrier.namespace(network_id))
 
     def _keep(self) -> None:
         pause_s: float | None = None  # until asked

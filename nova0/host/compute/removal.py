@@ -28,7 +28,6 @@ class Removal:
     compute_driver: str
     network_carrier: str = "none"
     connection_uri: str = ""
-    metadata_port: int = 8775
     image_cache_dir: str = ""
 
     def guests(self) -> list[str]:
@@ -47,7 +46,7 @@ class Removal:
 
             if os.geteuid() != 0:
                 raise NetworkError(f"{self.host}: links, rules and DHCP servers are root's to remove: use sudo")
-            carrier = LinuxCarrier(self.host, self.cluster_id, self.state_dir, metadata_port=self.metadata_port)
+            carrier = LinuxCarrier(self.host, self.cluster_id, self.state_dir)
             removed += carrier.sweep()
         return removed + self._cached_images()
 

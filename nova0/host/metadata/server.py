@@ -1,4 +1,4 @@
-"""The metadata service at 169.254.169.254: one listener per network, bound to that network's bridge.
+"""The metadata service at 169.254.169.254: one listener for each network, in that network's namespace.
 
 Who asks is known by network and source address (anti-spoofing holds it true). Answers come from this
 host's own records, so they go on while the controller is down. No mesh and no devices may enter.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
-from gevent import pywsgi
+from gevent import pywsgi, socket
 from gevent.pool import Pool
 
 from nova0.objects import metadata
@@ -26,29 +25,36 @@ SEED_BYTES = 512
 Lookup = Callable[[str, str], Instance | None]  # (network id, source address)
 
 
-class MetadataServer:
-    """`lookup` finds the instance that asks. `port`: where the carrier redirects guests' requests to."""
+class Place(Protocol):
+    """Where a listener is made; another `identity` is another place."""
 
-    def __init__(self, host: str, lookup: Lookup, port: int = 8775, address: str = "0.0.0.0") -> None:  # noqa: S104
+    identity: int
+
+    def socket(self) -> socket.socket: ...
+
+
+class MetadataServer:
+    """`lookup` finds the instance that asks."""
+
+    def __init__(self, host: str, lookup: Lookup, port: int = 80, address: str = "169.254.169.254") -> None:
         self.host, self._lookup, self._port, self._address = host, lookup, port, address
         self._listeners: dict[str, _Server] = {}
 
-    def serve(self, network_id: str, bridge: str | None) -> tuple[str, int]:
-        """Answer guests of the network on its bridge (None: on any device, for tests); returns where.
-        Already served: fine. A port that is taken is told in the log, with the remedy, and tried again at
-        the next call: a network without metadata is better than none."""
+    def serve(self, network_id: str, place: Place | None) -> tuple[str, int]:
+        """Answer guests of the network from its namespace (None: from the machine, for tests); returns where.
+        Already served there: fine. What keeps it from listening is told in the log, and it is tried again at the
+        next call: a network without metadata is better than none."""
         known = self._listeners.get(network_id)
+        identity = place.identity if place is not None else 0
+        if known is not None and known.place == identity:
+            return known.address
+        self.stop(network_id)  # a namespace that was made anew is another one
         try:
-            index = socket.if_nametoindex(bridge) if bridge is not None else 0
-            if known is not None and known.device == index:
-                return known.address
-            self.stop(network_id)  # a bridge that was made anew is another device
-            listener = self._listener(bridge)
+            listener = self._listener(place)
         except OSError as error:
             LOG.error(
-                "%s: metadata service of network %s: cannot listen on %s port %s of %s (%s): "
-                "free the port or set metadata_port",
-                *(self.host, network_id, self._address, self._port, bridge, error),
+                "%s: metadata service of network %s: cannot listen on %s port %s (%s); tried again soon",
+                *(self.host, network_id, self._address, self._port, error),
             )
             return ("", 0)
         server = _Server(
@@ -59,7 +65,7 @@ class MetadataServer:
             log=None,
             error_log=LOG,
         )
-        server.device = index
+        server.place = identity
         server.start()
         self._listeners[network_id] = server
         return listener.getsockname()
@@ -73,12 +79,10 @@ class MetadataServer:
         for network_id in list(self._listeners):
             self.stop(network_id)
 
-    def _listener(self, bridge: str | None) -> socket.socket:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def _listener(self, place: Place | None) -> socket.socket:
+        listener = place.socket() if place is not None else socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if bridge is not None:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
             listener.bind((self._address, self._port))
             listener.listen(128)
         except OSError:
@@ -131,7 +135,7 @@ class _Handler(pywsgi.WSGIHandler):
 
 
 class _Server(pywsgi.WSGIServer):
-    device = 0  # index of the bridge it is bound to
+    place = 0  # identity of the namespace it listens in
 
     def handle(self, sock: Any, address: Any) -> None:
         sock.settimeout(SLOW_S)

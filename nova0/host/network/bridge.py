@@ -1,16 +1,15 @@
-"""One network's devices on this host: bridge, tunnel and taps, brought from what is to what a view says."""
+"""One network's devices on this host: bridge, tunnel and taps, brought from what is to what a view says.
+
+They only carry frames: the host has no address on them. What has one is in gateway.py.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-
 from nova0.host.network import links
+from nova0.host.network.nft import VXLAN_PORT
 from nova0.objects.errors import NetworkError
 from nova0.objects.fields import reachable
 from nova0.objects.network import NetworkView, Port
-
-METADATA = "169.254.169.254"
-VXLAN_PORT = 4789
 
 
 class Bridges:
@@ -19,10 +18,9 @@ class Bridges:
     def __init__(self, host: str, cluster_id: str, tunnel_address: str) -> None:
         self.host, self.cluster_id, self.tunnel_address = host, cluster_id, tunnel_address
 
-    def build(self, view: NetworkView) -> None:
-        """Bridge with the anycast gateway and metadata addresses, tunnel, entries for what is elsewhere."""
+    def build(self, view: NetworkView, known: dict[str, links.Device]) -> None:
+        """Bridge, tunnel, entries for what is elsewhere. `known`: this cluster's devices as they are."""
         step = f"building network {view.name}"
-        known = links.devices(self.host, self.cluster_id)
         self._bridge(view, known, step)
         if self.tunnel_address:
             self._tunnel(view, known, step)
@@ -48,40 +46,30 @@ class Bridges:
         links.change_where_possible(self.host, "ip", [f"link del dev {name}" for name in gone])
 
     def remove(self, network_id: str) -> None:
-        """Bridge, tunnel and whatever of ours hangs on the bridge."""
+        """Bridge, tunnel, the pairs into its namespace and whatever of ours hangs on the bridge."""
         known = links.devices(self.host, self.cluster_id)
         bridges = {d.name for d in known.values() if d.kind == "network" and d.id == network_id}
-        gone = [d.name for d in known.values() if d.master in bridges or (d.kind == "tunnel" and d.id == network_id)]
+        own = [d for d in known.values() if d.kind in ("tunnel", "door", "uplink") and d.id == network_id]
+        gone = sorted({d.name for d in known.values() if d.master in bridges} | {d.name for d in own})
         links.change_where_possible(self.host, "ip", [f"link del dev {name}" for name in [*gone, *sorted(bridges)]])
 
     def _bridge(self, view: NetworkView, known: dict[str, links.Device], step: str) -> None:
         lines = []
-        name = view.bridge
+        name, mac = view.bridge, _own_mac(view)
         if name not in known:
             if links.exists(self.host, name):
                 raise NetworkError(f"{self.host}: {step}: a device {name} exists and is not ours")
             # nf_call_iptables: what is bridged here, and only here, passes the stateful rules
             kind = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0 nf_call_iptables 1"
-            lines.append(f"link add name {name} address {view.gateway_mac} {kind}")
+            lines.append(f"link add name {name} address {mac} {kind}")
             lines.append(f'link set dev {name} alias "{links.alias(self.cluster_id, "network", view.id)}"')
             lines.append(f"link set dev {name} addrgenmode none")
-        elif known[name].mac != view.gateway_mac:
-            lines.append(f"link set dev {name} address {view.gateway_mac}")
+        else:  # an earlier nova0 had the gateway's MAC and addresses, and so the host's routes, on the bridge
+            lines.append(f"addr flush dev {name}")
+            if known[name].mac != mac:
+                lines.append(f"link set dev {name} address {mac}")
         lines.append(f"link set dev {name} type bridge nf_call_iptables 1")
         lines.append(f"link set dev {name} mtu {view.mtu} up")
-        links.change(self.host, step, "ip", lines)
-        wanted = {f"{METADATA}/32"}
-        if view.gateway and view.cidr:
-            wanted.add(f"{view.gateway}/{ipaddress.ip_network(view.cidr, strict=False).prefixlen}")
-        here = {
-            f"{address['local']}/{address['prefixlen']}"
-            for link in links.ask(self.host, "ip", "-j", "-4", "addr", "show", "dev", name)
-            for address in link.get("addr_info", [])
-        }
-        lines = [f"addr del {address} dev {name}" for address in sorted(here - wanted)]
-        for address in sorted(wanted - here):
-            scope = "scope link" if address.startswith(METADATA) else "brd +"
-            lines.append(f"addr add {address} {scope} dev {name}")
         links.change(self.host, step, "ip", lines)
 
     def _tunnel(self, view: NetworkView, known: dict[str, links.Device], step: str) -> None:
@@ -152,3 +140,8 @@ class Bridges:
             if answered.get(ip) != mac:
                 lines.append(f"neigh replace {ip} lladdr {mac} dev {view.vxlan} nud permanent")
         links.change(self.host, step, "ip", lines)
+
+
+def _own_mac(view: NetworkView) -> str:
+    """Of the bridge itself, to which nobody talks: any but the gateway's, and not that of the first guest."""
+    return f"0a{view.gateway_mac.lower()[2:]}"

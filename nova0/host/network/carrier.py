@@ -7,11 +7,16 @@ fake driver. Everything is idempotent; only devices and rules of this cluster ar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
+from nova0.host.network.namespace import Namespace
 from nova0.objects.network import NetworkView, Port
 
 
 class Carrier(ABC):
+    def __init__(self) -> None:
+        self.on_rebuilt: Callable[[str], None] = lambda network_id: None  # whose namespace may be another one
+
     @abstractmethod
     def open(self) -> None:
         """Look at what an earlier run left; nothing is removed. Raises NetworkError with a remedy when
@@ -19,8 +24,8 @@ class Carrier(ABC):
 
     @abstractmethod
     def apply(self, view: NetworkView) -> bool:
-        """Carry exactly this view: bridge, gateway and metadata addresses, DHCP, tunnel and forwarding
-        entries, each local port's anti-spoofing and rules. Ports of this host that the view lacks are
+        """Carry exactly this view: bridge, a namespace with gateway, metadata address and DHCP, tunnel and
+        forwarding entries, each local port's anti-spoofing and rules. Ports of this host that the view lacks are
         unplugged. A view with a lower revision than the applied one is ignored (returns False)."""
 
     @abstractmethod
@@ -33,7 +38,16 @@ class Carrier(ABC):
 
     @abstractmethod
     def forget(self, network_id: str) -> None:
-        """Stop carrying the network: bridge, tunnel, dnsmasq, rules gone. Nothing there: fine."""
+        """Stop carrying the network: bridge, namespace, tunnel, dnsmasq, rules gone. Nothing there: fine."""
+
+    @abstractmethod
+    def namespace(self, network_id: str) -> Namespace:
+        """Where the network's gateway is: sockets made in it reach its guests. Raises NetworkError when it is
+        not carried, NotSupported where there are books only."""
+
+    @abstractmethod
+    def shield(self, addresses: frozenset[str]) -> None:
+        """Addresses of the cluster's machines, which guests may not reach (unless guest_nat says so)."""
 
     @abstractmethod
     def carried(self) -> dict[str, int]:

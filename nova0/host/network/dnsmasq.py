@@ -1,7 +1,8 @@
 """A DHCP server per network for this host's own guests: dnsmasq, told each MAC and its address.
 
-It outlives nova0's processes; found again by its configuration file. It never guesses: a MAC that is
-not listed gets no answer.
+It runs in the network's namespace and keeps it while nova0's processes are gone, so a network without DHCP has
+one too, which serves nobody. It is found again by its configuration file. It never guesses: a MAC that is not
+listed gets no answer.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from nova0 import atomic_file
-from nova0.host.network.bridge import METADATA
 from nova0.host.network.findings import PATH
+from nova0.host.network.links import entering
+from nova0.host.network.nft import METADATA
 from nova0.objects.errors import NetworkError
 from nova0.objects.fields import holds_control
 from nova0.objects.network import NetworkView
@@ -30,6 +33,18 @@ _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NO_NAME = re.compile(r"[0-9.]+|[0-9]+[wdhms]|infinite|ignore", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where it is to run: the path of a namespace, and a comment that tells one namespace and device from others."""
+
+    path: str
+    mark: str
+
+    @classmethod
+    def of(cls, path: str, identity: int, device: int) -> Place:
+        return cls(path, f"# namespace {identity}, device {device}")
+
+
 class Dhcp:
     """One network's dnsmasq, its files in `directory` (the network's own)."""
 
@@ -38,17 +53,15 @@ class Dhcp:
         self._config, self._hosts = self.directory / "dnsmasq.conf", self.directory / "dhcp-hosts"
         self._leases, self._pid = self.directory / "leases", self.directory / "dnsmasq.pid"
 
-    def serve(self, view: NetworkView) -> None:
-        """Serve exactly the view's ports. A changed host list is re-read (SIGHUP); a changed configuration,
-        or a lease of a guest that is gone, needs a new process. Raises NetworkError with dnsmasq's words."""
-        if not view.dhcp or not view.cidr:
-            self.stop()
-            return
+    def serve(self, view: NetworkView, place: Place) -> None:
+        """Serve exactly the view's ports there. A changed host list is re-read (SIGHUP); a changed configuration,
+        another device, or a lease of a guest that is gone, needs a new process. Raises NetworkError with
+        dnsmasq's words."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
-        config, hosts = _config(view, self), _hosts(view)
+        config, hosts = _config(view, self, place), _hosts(view)
         running = self.pid()
-        stale = self._stale_leases({port.mac.lower() for port in view.ports})
+        stale = self._stale_leases({port.mac.lower() for port in view.ports} if view.dhcp else set())
         if running is not None and not stale and _text(self._config) == config:
             if _text(self._hosts) != hosts:
                 atomic_file.write(self._hosts, hosts, 0o644, sync=False)
@@ -58,14 +71,22 @@ class Dhcp:
         self._drop_leases(stale)
         atomic_file.write(self._config, config, 0o644, sync=False)
         atomic_file.write(self._hosts, hosts, 0o644, sync=False)
-        self._start()
+        self._start(place.path)
 
-    def tend(self) -> bool:
-        """Start it again if it died; returns whether it had."""
-        if not self._config.exists() or self.pid() is not None:
-            return False
-        self._start()
-        return True
+    def serves(self, place: Place) -> bool:
+        """Whether it runs, and on the device that is there now: it holds on to one that was deleted."""
+        return self.pid() is not None and (_text(self._config) or "").startswith(f"{place.mark}\n")
+
+    @staticmethod
+    def strays(directory: Path) -> list[int]:
+        """Processes of networks in `directory` (a host's networks), whatever is left of their files."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if any(word.startswith(f"--conf-file={directory.absolute()}/".encode()) for word in words[1:]):
+                    found.append(int(path.parent.name))
+        return found
 
     def pid(self) -> int | None:
         """Its process, if alive and really this network's."""
@@ -114,12 +135,12 @@ class Dhcp:
             kept = [line for mac, line in self._leased().items() if mac not in macs]
             atomic_file.write(self._leases, "".join(f"{line}\n" for line in kept), 0o644)
 
-    def _start(self) -> None:
+    def _start(self, inside: str) -> None:
         program = shutil.which("dnsmasq", path=PATH)
         if program is None:
             raise NetworkError(f"{self.host}: no dnsmasq here: install dnsmasq-base")
         done = subprocess.run(
-            [program, f"--conf-file={self._config}"],
+            [*entering(inside), program, f"--conf-file={self._config}"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -140,7 +161,7 @@ class Dhcp:
 
 def _hosts(view: NetworkView) -> str:
     lines = []
-    for port in sorted(view.ports, key=lambda port: port.ip):
+    for port in sorted(view.ports if view.dhcp else (), key=lambda port: port.ip):
         name = f",{port.hostname}" if _is_name(port.hostname) else ""
         lines.append(f"{port.mac.lower()},{port.ip}{name},{LEASE_TIME}")
     return _written(lines)
@@ -159,35 +180,45 @@ def _written(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _config(view: NetworkView, dhcp: Dhcp) -> str:
+def _config(view: NetworkView, dhcp: Dhcp, place: Place) -> str:
+    lines = [
+        place.mark,
+        f"interface={view.leg}",
+        "except-interface=lo",
+        "bind-dynamic",
+        "port=0",  # DHCP only: guests are told of real DNS servers
+        f"user={dhcp.user()}",
+        f"pid-file={dhcp._pid}",
+        "log-facility=/dev/null",
+    ]
+    if view.dhcp and view.cidr:
+        lines += _dhcp(view, dhcp)
+    return _written(lines)
+
+
+def _dhcp(view: NetworkView, dhcp: Dhcp) -> list[str]:
     net = ipaddress.ip_network(view.cidr, strict=False)
     via = view.gateway or "0.0.0.0"  # noqa: S104  in option 121: on this link
     routes = [f"{METADATA}/32", via]
     if view.gateway:
         routes += ["0.0.0.0/0", view.gateway]
     lines = [
-        f"interface={view.bridge}",
-        "except-interface=lo",
-        "bind-dynamic",
-        "port=0",  # DHCP only: guests are told of real DNS servers
         "no-ping",
         "dhcp-authoritative",
-        f"user={dhcp.user()}",
-        f"pid-file={dhcp._pid}",
+        "dhcp-ignore-clid",  # a guest is known by its MAC, which is checked; an identifier it could make up
         f"dhcp-leasefile={dhcp._leases}",
         f"dhcp-hostsfile={dhcp._hosts}",
-        "log-facility=/dev/null",
         f"dhcp-range={net.network_address},static,{net.netmask},{LEASE_TIME}",
         f"dhcp-lease-max={max(16, net.num_addresses)}",
         f"dhcp-option=option:classless-static-route,{','.join(routes)}",
         f"dhcp-option=option:mtu,{view.mtu}",
         f"dhcp-option=option:router{',' + view.gateway if view.gateway else ''}",
     ]
-    if not view.gateway:  # no address of the network on the bridge for dnsmasq to find the range by
-        lines.append(f"shared-network={view.bridge},{net.network_address}")
+    if not view.gateway:  # no address of the network on the leg for dnsmasq to find the range by
+        lines.append(f"shared-network={view.leg},{net.network_address}")
     servers = list(view.dns) or (resolvers() if view.gateway else [])
     lines.append(f"dhcp-option=option:dns-server{''.join(',' + server for server in servers)}")
-    return _written(lines)
+    return lines
 
 
 def resolvers() -> list[str]:

@@ -1,8 +1,9 @@
 """The firewall of one host as nft text: a pure function of the networks it carries.
 
-Two tables, named with the cluster. In the bridge family, who may say what (anti-spoofing, DHCP, what may
-enter the tunnel), stateless. In the ip family, security groups with connection tracking, for what is
-routed and, because the bridges call it, for what is bridged; and NAT. Loading is one transaction.
+Two tables on the host, named with the cluster. In the bridge family, who may say what (anti-spoofing, DHCP, what
+may enter the tunnel, nothing to the host itself), stateless. In the ip family, security groups with connection
+tracking for what is bridged, because the bridges call it, each bridge in a zone of its own; and what may go
+from uplinks out into the world. Loading is one transaction. One small table more is in each network's namespace.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ from __future__ import annotations
 import ipaddress
 import re
 import subprocess
+from dataclasses import dataclass, field
 
-from nova0.host.network.bridge import METADATA
+from nova0.host.network import links
 from nova0.host.network.findings import ENVIRONMENT
 from nova0.objects.errors import NetworkError
 from nova0.objects.fields import holds_control
 from nova0.objects.network import NetworkView, Port, Rule
 
+METADATA = "169.254.169.254"
+LINK_LOCAL = "169.254.0.0/16"
+VXLAN_PORT = 4789
+ZONES_FROM = 0x4000  # zones of connection tracking below are left to others
+ALL, INTERNET, NONE = "all", "internet", "none"  # the option guest_nat
 _ICMP = {"icmp", "1"}
 _PROTOCOLS = {  # the names the field's API takes beside numbers
     **{"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "igmp": 2, "ipip": 4, "ospf": 89, "pgm": 113},
     **{"rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112},
 }
+_OURS = ("n0t*", "n0x*", "n0d*")  # what hangs on a bridge: taps, tunnels, doors
 _WITH_PORTS = {"tcp": "tcp", "6": "tcp", "udp": "udp", "17": "udp", "sctp": "sctp", "132": "sctp"}
 
 
@@ -29,20 +37,74 @@ def table_name(cluster_id: str) -> str:
     return "nova0_" + re.sub(r"[^a-z0-9]", "", cluster_id.lower())[:12]
 
 
-def ruleset(cluster_id: str, views: list[NetworkView], metadata_port: int) -> str:
+@dataclass(frozen=True)
+class Carried:
+    """A network and its place on this host. `uplink`: addresses of the pair outside and inside, None for none."""
+
+    view: NetworkView
+    number: int
+    uplink: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What guests reach through their uplinks. `members`: addresses of the cluster's machines. `alone`: nobody but
+    nova0 wanted this host to forward, so that it forwards for nobody else."""
+
+    guest_nat: str = INTERNET
+    members: frozenset[str] = field(default_factory=frozenset)
+    alone: bool = False
+
+
+def ruleset(cluster_id: str, carried: list[Carried], ways: Ways) -> str:
     """The whole text, which replaces what was there (`add` first, so that deleting never fails)."""
     name = table_name(cluster_id)
     head = "".join(f"add table {family} {name}\ndelete table {family} {name}\n" for family in ("bridge", "ip"))
-    if not views:
+    if not carried:
         return head
-    return head + _bridge_table(name, views) + _ip_table(name, views, metadata_port)
+    return head + _bridge_table(name, [one.view for one in carried]) + _ip_table(name, carried, ways)
 
 
-def load(host: str, text: str) -> None:
-    """One transaction: all of it or, with NetworkError, nothing."""
+def gateway_rules(view: NetworkView) -> str:
+    """The table inside a network's namespace: guests reach DHCP, metadata and a ping; out goes what they begin."""
+    own = ", ".join([METADATA, *([view.gateway] if view.gateway else [])])
+    text = "add table ip nova0\ndelete table ip nova0\ntable ip nova0 {\n"
+    text += _chain(
+        "input",
+        [
+            "type filter hook input priority filter; policy drop;",
+            "ct state established,related accept",
+            "ct state invalid drop",
+            f'iifname "{view.leg}" udp dport 67 accept',
+            f'iifname "{view.leg}" ip daddr {METADATA} tcp dport 80 accept',
+            f'iifname "{view.leg}" ip daddr {{ {own} }} icmp type echo-request accept',
+        ],
+    )
+    out = [f'iifname "{view.leg}" oifname "up" ct state new ip saddr {view.cidr} ip daddr != {LINK_LOCAL} accept']
+    text += _chain(
+        "forward",
+        [
+            "type filter hook forward priority filter; policy drop;",
+            "ct state established,related accept",
+            *(out if view.cidr else []),  # not what is invalid: it would go out under the guest's own address
+        ],
+    )
+    text += _chain(
+        "postrouting", ["type nat hook postrouting priority srcnat; policy accept;", 'oifname "up" masquerade']
+    )
+    return text + "}\n"
+
+
+def load(host: str, text: str, inside: str = "") -> None:
+    """One transaction: all of it or, with NetworkError, nothing. `inside`: path of a namespace."""
     try:
         done = subprocess.run(
-            ["nft", "-f", "-"], input=text, env=ENVIRONMENT, capture_output=True, text=True, check=False
+            [*links.entering(inside), "nft", "-f", "-"],
+            input=text,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError as error:
         raise NetworkError(f"{host}: loading the firewall rules: no nft here: install nftables") from error
@@ -92,49 +154,60 @@ def _bridge_table(name: str, views: list[NetworkView]) -> str:
     text += "  map to_ports {\n    type ifname : verdict\n" + tos + "  }\n"
     tunnels = _elements([f'"{view.vxlan}"' for view in views])
     text += "  set tunnels {\n    type ifname\n" + tunnels + "  }\n"
-    gateways = _elements([f'"{view.vxlan}" . {view.gateway}' for view in views if view.gateway])
-    text += "  set gateways {\n    type ifname . ipv4_addr\n" + gateways + "  }\n"
+    # the gateway is each host's own: whoever speaks with its address or MAC from elsewhere is none
+    owned = [(device, view) for view in views for device in (view.vxlan, *(port.tap for port in view.ports))]
+    addresses = [f'"{device}" . {address}' for device, view in owned for address in (view.gateway, METADATA) if address]
+    text += "  set gateways {\n    type ifname . ipv4_addr\n" + _elements(addresses) + "  }\n"
+    macs = _elements([f'"{device}" . {view.gateway_mac}' for device, view in owned])
+    text += "  set gateway_macs {\n    type ifname . ether_addr\n" + macs + "  }\n"
+    macs = _elements([f'"{view.vxlan}" . {view.gateway_mac}' for view in views])
+    text += "  set tunnel_macs {\n    type ifname . ether_addr\n" + macs + "  }\n"
     for _, port in secured:
         text += _chain(f"from_{_word(port)}", _may_say(port)) + _chain(f"to_{_word(port)}", _may_hear(port))
     text += _chain(
         "prerouting",
         [
             "type filter hook prerouting priority -200; policy accept;",
-            # the gateway is each host's own: nobody elsewhere speaks for it, or serves DHCP
+            "iifname . ether saddr @gateway_macs drop",
             "iifname . arp saddr ip @gateways drop",
+            "iifname . ip saddr @gateways drop",
             "iifname @tunnels udp dport { 67, 68 } drop",
             "iifname vmap @from_ports",
         ],
     )
-    to_tunnel = [
-        "oifname . arp daddr ip @gateways drop",
-        "oifname . arp saddr ip @gateways drop",
-        "oifname @tunnels udp dport { 67, 68 } drop",
-    ]
     text += _chain(
         "forward",
-        ["type filter hook forward priority -200; policy accept;", *to_tunnel, "oifname vmap @to_ports"],
+        [
+            "type filter hook forward priority -200; policy accept;",
+            "oifname . arp daddr ip @gateways drop",
+            "oifname . ether saddr @tunnel_macs drop",
+            "oifname @tunnels udp dport { 67, 68 } drop",
+            "oifname vmap @to_ports",
+        ],
+    )
+    # the host has no address on a bridge and says nothing there; what is addressed to it is not heard
+    text += _chain(
+        "input",
+        ["type filter hook input priority -200; policy accept;", *(f'iifname "{kind}" drop' for kind in _OURS)],
     )
     text += _chain(
         "output",
-        [
-            "type filter hook output priority -200; policy accept;",
-            "oifname @tunnels ether type arp drop",
-            *to_tunnel[2:],
-            "oifname vmap @to_ports",
-        ],
+        ["type filter hook output priority -200; policy accept;", *(f'oifname "{kind}" drop' for kind in _OURS)],
     )
     return text + "}\n"
 
 
 def _may_say(port: Port) -> list[str]:
-    """Frames a guest may send: its own MAC and address, and asking for DHCP. IPv6 is not carried yet."""
+    """Frames a guest may send: its own MAC and address, and asking for DHCP, for itself and by no relay (the
+    payload's hardware address and giaddr). IPv6 is not carried yet."""
     return [
         f"ether saddr != {port.mac} drop",
         f"arp saddr ether != {port.mac} drop",
         f"arp saddr ip != {{ {port.ip}, 0.0.0.0 }} drop",
         "ether type arp accept",
-        f"ip saddr {{ {port.ip}, 0.0.0.0 }} udp sport 68 udp dport 67 accept",
+        f"ip saddr {{ {port.ip}, 0.0.0.0 }} udp sport 68 udp dport 67 "
+        f"@th,288,48 0x{port.mac.replace(':', '').lower()} @th,256,32 0 accept",
+        "udp dport 67 drop",
         "udp sport 67 drop",
         f"ip saddr {port.ip} accept",
         "drop",
@@ -151,69 +224,97 @@ def _may_hear(port: Port) -> list[str]:
     ]
 
 
-def _ip_table(name: str, views: list[NetworkView], metadata_port: int) -> str:
+def _ip_table(name: str, carried: list[Carried], ways: Ways) -> str:
+    views = [one.view for one in carried]
     secured = _secured(views)
     text = f"table ip {name} {{\n"
     bridges = _elements([f'"{view.bridge}"' for view in views])
     text += "  set bridges {\n    type ifname\n" + bridges + "  }\n"
+    within = _elements([f'"{view.bridge}" . "{view.bridge}"' for view in views])
+    text += "  set within {\n    type ifname . ifname\n" + within + "  }\n"
+    zones = _elements([f'"{one.view.bridge}" : {ZONES_FROM + one.number}' for one in carried])
+    text += "  map zones {\n    typeof iifname : ct zone\n" + zones + "  }\n"
+    servers = [f'"{view.bridge}" . {address}' for view in views for address in (view.gateway, METADATA) if address]
+    text += "  set servers {\n    type ifname . ipv4_addr\n" + _elements(servers) + "  }\n"
+    with_uplink = [(one.view.uplink, one.uplink[1]) for one in carried if one.uplink]
+    uplinks = _elements([f'"{device}"' for device, _ in with_uplink])
+    text += "  set uplinks {\n    type ifname\n" + uplinks + "  }\n"
+    pairs = _elements([f'"{device}" . {inside}' for device, inside in with_uplink])
+    text += "  set pairs {\n    type ifname . ipv4_addr\n" + pairs + "  }\n"
+    insides = _elements([inside for _, inside in with_uplink])
+    text += "  set insides {\n    type ipv4_addr\n" + insides + "  }\n"
+    members = _elements(sorted(ways.members))
+    text += "  set members {\n    type ipv4_addr\n" + members + "  }\n"
     for direction, word in (("ingress", "in"), ("egress", "out")):
-        pairs = _elements([f'"{view.bridge}" . {port.ip} : jump {word}_{_word(port)}' for view, port in secured])
-        text += f"  map {direction} {{\n    type ifname . ipv4_addr : verdict\n" + pairs + "  }\n"
+        rules = _elements([f'"{view.bridge}" . {port.ip} : jump {word}_{_word(port)}' for view, port in secured])
+        text += f"  map {direction} {{\n    type ifname . ipv4_addr : verdict\n" + rules + "  }\n"
     for _, port in secured:
         for direction, word in (("ingress", "in"), ("egress", "out")):
             text += _chain(f"{word}_{_word(port)}", _allowances(port, direction))
-    tracked = ["ct state established,related accept", "ct state invalid drop"]
-    cross = [f'iifname "{view.bridge}" oifname != "{view.bridge}" oifname "n0b*" drop' for view in views]
-    entering = [f'iifname != "{view.bridge}" oifname "{view.bridge}" ip daddr != @here drop' for view in views]
-    here = _elements([port.ip for view in views for port in view.ports])
-    text += "  set here {\n    type ipv4_addr\n" + here + "  }\n"
+    text += _chain(
+        "within",  # a frame from one port of a bridge to another; guests reach their gateway whatever their rules
+        [
+            "ct state established,related accept",
+            "ct state invalid drop",
+            "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+            "iifname . ip daddr @servers udp dport 67 accept",
+            "iifname . ip saddr @servers udp sport 67 udp dport 68 accept",
+            f"ip daddr {METADATA} tcp dport 80 accept",
+            "iifname . ip daddr @servers icmp type echo-request accept",
+            "iifname . ip saddr vmap @egress",
+            "oifname . ip daddr vmap @ingress",
+            "accept",
+        ],
+    )
+    text += _chain(
+        "leaving",  # from a network's namespace into the world: what guests may reach is decided here
+        [
+            "iifname . ip saddr != @pairs drop",
+            "oifname @uplinks drop",
+            f"ip daddr {LINK_LOCAL} drop",
+            f"udp dport {VXLAN_PORT} drop",  # under the host's address it would be taken for a tunnel's
+            *(["ip daddr @members drop"] if ways.guest_nat == INTERNET else []),
+            *(["drop"] if ways.guest_nat == NONE else []),
+            "accept",
+        ],
+    )
     text += _chain(
         "forward",
         [
             "type filter hook forward priority filter; policy accept;",
-            "iifname != @bridges oifname != @bridges accept",
-            *tracked,
-            "iifname . ip saddr vmap @egress",
-            "oifname . ip daddr vmap @ingress",
-            *cross,
-            *entering,
+            "iifname . oifname @within goto within",
+            "iifname @bridges drop",
+            "oifname @bridges drop",
+            "iifname @uplinks goto leaving",
+            "oifname @uplinks ct state established,related accept",
+            "oifname @uplinks drop",
+            *(['iifname "n0*" accept', 'oifname "n0*" accept', "drop"] if ways.alone else []),  # another cluster's
         ],
     )
     text += _chain(
-        "output",
-        [
-            "type filter hook output priority filter; policy accept;",
-            "oifname != @bridges accept",
-            *tracked[:1],
-            "udp sport 67 udp dport 68 accept",
-            "oifname . ip daddr vmap @ingress",
-        ],
+        "input",  # guests have no business with the host; what it says to an uplink is not let in there
+        ["type filter hook input priority filter; policy accept;", "iifname @bridges drop", "iifname @uplinks drop"],
     )
     text += _chain(
-        "input",  # a guest reaches DHCP, metadata and a ping on its host, nothing else of it
-        [
-            "type filter hook input priority filter; policy accept;",
-            "iifname != @bridges accept",
-            *tracked[:1],
-            "udp dport 67 accept",
-            f"tcp dport {metadata_port} ct original ip daddr {METADATA} accept",
-            "icmp type echo-request accept",
-            "drop",
-        ],
+        "zoning", ["type filter hook prerouting priority raw; policy accept;", "ct zone set iifname map @zones"]
+    )
+    # the NAT of other programs on this host is for its own addresses, which guests may have too: the first to
+    # speak of a connection settles it, and here it is settled as it stands
+    text += _chain(
+        "unchanged_there",
+        ["type nat hook prerouting priority dstnat - 10; policy accept;", "iifname @bridges dnat to ip daddr"],
     )
     text += _chain(
-        "prerouting",
+        "unchanged_back",
+        ["type nat hook postrouting priority srcnat - 10; policy accept;", "oifname @bridges snat to ip saddr"],
+    )
+    text += _chain(
+        "postrouting",
         [
-            "type nat hook prerouting priority dstnat; policy accept;",
-            f"iifname @bridges ip daddr {METADATA} tcp dport 80 redirect to :{metadata_port}",
+            "type nat hook postrouting priority srcnat; policy accept;",
+            "ip saddr @insides oifname != @uplinks masquerade",
         ],
     )
-    nat = [
-        f'ip saddr {view.cidr} ip daddr != {view.cidr} ip daddr != 224.0.0.0/4 oifname != "{view.bridge}" masquerade'
-        for view in views
-        if view.gateway and view.cidr
-    ]
-    text += _chain("postrouting", ["type nat hook postrouting priority srcnat; policy accept;", *nat])
     return text + "}\n"
 
 

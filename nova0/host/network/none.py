@@ -9,7 +9,8 @@ import msgspec
 
 from nova0 import atomic_file
 from nova0.host.network.carrier import Carrier
-from nova0.objects.errors import NetworkError
+from nova0.host.network.namespace import Namespace
+from nova0.objects.errors import NetworkError, NotSupported
 from nova0.objects.network import NetworkView, Port
 
 LOG = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class NoCarrier(Carrier):
     """`state_dir`/fake-networks.json outlives the process unless `persist` is off, as devices would."""
 
     def __init__(self, host: str, state_dir: Path, persist: bool = True) -> None:
+        super().__init__()
         self.host, self._file, self._persist = host, state_dir / "fake-networks.json", persist
         self._books = _Books()
 
@@ -72,6 +74,12 @@ class NoCarrier(Carrier):
             self._books.bridges.pop(network_id, None)
             self._books.plugged = {i: p for i, p in self._books.plugged.items() if p.network_id != network_id}
             self._save()
+
+    def namespace(self, network_id: str) -> Namespace:
+        raise NotSupported(f"{self.host}: its networks are books only: no guest answers there")
+
+    def shield(self, addresses: frozenset[str]) -> None:
+        pass
 
     def carried(self) -> dict[str, int]:
         return dict(self._books.revisions)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
 import gevent
 from gevent import socket
@@ -99,15 +100,13 @@ class Tunnels:
         self.host = host
         self._open: dict[str, Tunnel] = {}
 
-    def open(self, device: str | None, ip: str, port: int) -> str:
-        """Connect through `device` (a network's bridge; None: as the machine routes)."""
+    def open(self, fresh: Callable[[], socket.socket], ip: str, port: int) -> str:
+        """Connect by a socket that `fresh` makes, in the guest's network."""
         self._drop_idle()
         if len(self._open) >= TUNNELS_MOST:
             raise Busy(f"{self.host}: {TUNNELS_MOST} tunnels are open: close some")
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection = fresh()
         try:
-            if device:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
             connection.settimeout(CONNECT_S)
             connection.connect((ip, port))
             connection.settimeout(None)

@@ -22,7 +22,7 @@ import msgspec
 from nova0.cli import output, terminal
 from nova0.cli.main import _one_line
 from nova0.controller.db.base_table import JsonField
-from nova0.host.network import bridge, dnsmasq, links, nft
+from nova0.host.network import bridge, dnsmasq, gateway, links, nft
 from nova0.host.virt.driver import GuestDisks
 from nova0.host.virt.libvirt.guest_xml import NAMESPACE, Machine, guest_xml
 from nova0.mesh.errors import MeshError, from_wire
@@ -43,11 +43,23 @@ MAC = r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}"
 IP = r"\d{1,3}(?:\.\d{1,3}){3}"
 NET = rf"{IP}(?:/\d{{1,2}})?"
 TAP, BRIDGE, TUNNEL = "n0t[0-9a-f]{11}", "n0b[0-9a-f]{11}", "n0x[0-9a-f]{11}"
+DOOR, LEG, UPLINK = "n0d[0-9a-f]{11}", "n0g[0-9a-f]{11}", "n0u[0-9a-f]{11}"
+MORE = r"n0[btxd]?\*|\.|th|0x[0-9a-f]{12}"
+DEVICES = "|".join((TAP, BRIDGE, TUNNEL, DOOR, LEG, UPLINK))
+PLACE = dnsmasq.Place.of("/proc/1/fd/9", 4026532001, 2)
 COMMANDS = [
     rf"link add name {BRIDGE} (?:address {MAC} )?type bridge .*", rf"link add {BRIDGE}.*",
     rf"link set dev (?:{BRIDGE}|{TUNNEL}|{TAP}) [a-z0-9 _:]*", rf"link set dev {TUNNEL} mtu \d+ master {BRIDGE} up",
     rf'link set dev (?:{BRIDGE}|{TUNNEL}) alias "nova0 c1 (?:network|tunnel) {NETWORK[:0]}[0-9a-f-]{{36}}"',
-    rf"link set dev {BRIDGE} address {MAC}.*", rf"addr (?:add|del) {IP}/\d+ (?:scope link |brd \+ )?dev {BRIDGE}",
+    rf"link set dev {BRIDGE} address {MAC}.*", rf"addr (?:add|del) {IP}/\d+ (?:scope link |brd \+ )?dev {LEG}",
+    rf"link add name {DOOR} type veth peer name {LEG} netns /inside",
+    rf"link set dev {DOOR} mtu \d+ master {BRIDGE} up",
+    rf"link add name {UPLINK} type veth peer name up netns /inside",
+    rf"link set dev (?:{DOOR}|{UPLINK}) addrgenmode none",
+    rf'link set dev (?:{DOOR}|{UPLINK}) alias "nova0 c1 (?:door|uplink) [0-9a-f-]{{36}}"',
+    rf"addr replace {IP}/31 dev (?:{UPLINK}|up)", rf"link set dev {UPLINK} up", r"link set dev (?:lo|up) up",
+    rf"link set dev {LEG} address {MAC} mtu \d+ up", rf"route replace default via {IP} dev up",
+    rf"route replace {NET} dev {LEG} scope link src 169\.254\.169\.254",
     rf"link add name {TUNNEL} type vxlan id \d+ local {IP} dstport 4789 nolearning proxy ttl 64",
     rf"fdb replace {MAC} dev {TUNNEL} dst {IP} self permanent", rf"fdb replace {MAC} dev {TUNNEL} master static",
     rf"fdb del {MAC} dev {TUNNEL} (?:self|master)",
@@ -59,7 +71,9 @@ WORDS = {  # of nft, in a line of ours; names and numbers apart
     "vmap", "arp", "saddr", "daddr", "udp", "tcp", "sctp", "dport", "sport", "ether", "icmp", "code", "protocol", "ct",
     "state", "established", "related", "invalid", "original", "redirect", "to", "masquerade", "echo-request",
     "prerouting", "forward", "output", "input", "postrouting", "dstnat", "srcnat", "from_ports", "to_ports", "tunnels",
-    "gateways", "bridges", "ingress", "egress", "here",
+    "gateways", "bridges", "ingress", "egress", "gateway_macs", "tunnel_macs", "within", "zones", "typeof", "zone",
+    "servers", "uplinks", "pairs", "insides", "members", "leaving", "goto", "raw", "zoning", "unchanged_there",
+    "unchanged_back", "dnat", "snat", "ether_addr", "new", "nova0", "up", "-",
 }  # fmt: skip
 
 
@@ -86,6 +100,18 @@ def a_view(**more):
     return NetworkView(**(values | more))
 
 
+def _gateways(view):
+    made = gateway.Gateways("lab1", "c1", Path("/x"), nat=True)
+    made._numbers[view.id] = 1
+    return made
+
+
+def rules_of(view):
+    """All nft text of one network: the host's, and that of its namespace."""
+    carried = nft.Carried(view, 1, _gateways(view).pair(view))
+    return nft.ruleset("c1", [carried], nft.Ways(members=frozenset({"10.1.1.1"}))) + nft.gateway_rules(view)
+
+
 class View:
     """A network as a host builds it: dnsmasq's files, batches, nft and the folder's name."""
 
@@ -107,20 +133,23 @@ class View:
 
     def dhcp(self, view):
         lines = dnsmasq._hosts(view).split("\n")
-        assert lines.pop() == "" and len(lines) == len(view.ports)
-        for line, port in zip(lines, sorted(view.ports, key=lambda port: port.ip), strict=True):
+        served = view.ports if view.dhcp else ()
+        assert lines.pop() == "" and len(lines) == len(served)
+        for line, port in zip(lines, sorted(served, key=lambda port: port.ip), strict=True):
             mac, ip, *name, lease = line.split(",")
             assert (mac, ip, lease) == (port.mac.lower(), port.ip, "24h") and len(name) <= 1
             for one in name:  # dnsmasq would take these for something else
                 assert one == port.hostname and not re.fullmatch(r"(?i)[0-9.]+|[0-9]+[wdhms]|ignore|infinite", one)
-        if not view.cidr:
-            return
         with mock.patch.object(dnsmasq, "resolvers", return_value=["10.0.0.2"]):
-            lines = dnsmasq._config(view, dnsmasq.Dhcp("lab1", Path("/x"))).split("\n")
+            lines = dnsmasq._config(view, dnsmasq.Dhcp("lab1", Path("/x")), PLACE).split("\n")
+        assert lines.pop(0) == "# namespace 4026532001, device 2"
         keys = [line.partition("=")[0] for line in lines if line]
-        known = ["interface", "except-interface", "bind-dynamic", "port", "no-ping", "dhcp-authoritative", "user",
-                 "pid-file", "dhcp-leasefile", "dhcp-hostsfile", "log-facility", "dhcp-range", "dhcp-lease-max",
-                 *["dhcp-option"] * 3, *([] if view.gateway else ["shared-network"]), "dhcp-option"]  # fmt: skip
+        known = ["interface", "except-interface", "bind-dynamic", "port", "user", "pid-file", "log-facility"]
+        if not view.dhcp or not view.cidr:
+            assert keys == known, keys
+            return
+        known += ["no-ping", "dhcp-authoritative", "dhcp-ignore-clid", "dhcp-leasefile", "dhcp-hostsfile", "dhcp-range"]
+        known += ["dhcp-lease-max", *["dhcp-option"] * 3, *([] if view.gateway else ["shared-network"]), "dhcp-option"]
         assert keys == known, keys
         assert all(re.fullmatch(r"[A-Za-z0-9=.,:/_-]+", line) for line in lines if line), lines
         assert lines[-2].count(",") == (len(view.dns) or bool(view.gateway)), lines[-2]
@@ -128,7 +157,9 @@ class View:
     def batches(self, view):
         said = []
         with mock.patch.object(links, "_run", side_effect=lambda host, step, words, text: said.append(text) or "[]"):
-            bridge.Bridges("lab1", "c1", "192.168.9.1").build(view)
+            bridge.Bridges("lab1", "c1", "192.168.9.1").build(view, {})
+            with mock.patch.object(nft, "load"):
+                _gateways(view).build(view, {}, mock.Mock(path="/inside"))
         lines = [line for text in said for line in text.split("\n") if line]
         for line in lines:
             assert any(re.fullmatch(command, line) for command in COMMANDS), line
@@ -136,12 +167,12 @@ class View:
         assert sum(" self permanent" in line for line in lines) <= len(far)
 
     def rules(self, view):
-        text = nft.ruleset("c1", [view], 8775)
+        text = rules_of(view)
         opened = 0
         for line in text.split("\n"):
             for word in re.sub(r"[{};,=!@\"]|(?<=\s):|(?<=[0-9])-(?=[0-9])", " ", line).split():
-                named = re.fullmatch(rf"(?:from_|to_|in_|out_)[0-9a-f]{{32}}|nova0_c1|{MAC}|{NET}|-?\d+|n0b\*|\.", word)
-                assert named or word in WORDS or re.fullmatch(f"{TAP}|{BRIDGE}|{TUNNEL}", word), (word, line)
+                named = re.fullmatch(rf"(?:from_|to_|in_|out_)[0-9a-f]{{32}}|nova0_c1|{MAC}|{NET}|-?\d+|{MORE}", word)
+                assert named or word in WORDS or re.fullmatch(DEVICES, word), (word, line)
             opened += line.count("{") - line.count("}")
         assert opened == 0
         secured = sum(port.port_security for port in view.ports)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -92,8 +93,24 @@ def test_a_rule_that_matches_nothing_here_opens_nothing(rule):
 
 def test_tables_carry_the_clusters_name_and_nothing_carried_means_no_tables():
     assert nft.table_name("C1a5-e2f0") == "nova0_c1a5e2f0"
-    text = nft.ruleset("c1a5e2f0", [], 8775)
+    text = nft.ruleset("c1a5e2f0", [], nft.Ways())
     assert "delete table ip nova0_c1a5e2f0" in text and "chain" not in text
+
+
+_CHOICES = (nft.ALL, nft.INTERNET, nft.NONE)
+
+
+def test_what_may_leave_is_said_in_one_place():
+    """The chain "leaving" is where guest_nat is decided, after what is never let out."""
+    one = [nft.Carried(view(port()), 1, ("169.254.0.2", "169.254.0.3"))]
+
+    def leaving(choice: str) -> str:
+        text = nft.ruleset("c1a5e2f0", one, nft.Ways(choice, frozenset({"10.1.1.1"})))
+        return text.partition("chain leaving {")[2].partition("}")[0]
+
+    assert "@members" in leaving(nft.INTERNET) and "@members" not in leaving(nft.ALL)
+    assert leaving(nft.NONE).rstrip().endswith("drop\n    accept")
+    assert all("udp dport 4789 drop" in leaving(choice) for choice in _CHOICES)
 
 
 @pytest.mark.root
@@ -107,8 +124,35 @@ def test_nft_takes_the_whole_text_with_every_kind_of_rule():
         dict(direction="egress"),
     ]
     ports = [port(*(Rule(**{"direction": "ingress", **kind}) for kind in kinds)), port(last=6, port_security=False)]
-    views = [view(*ports), view(id="33333333-4444", gateway=None, cidr="10.9.0.0/24")]
-    done = subprocess.run(
-        ["unshare", "-n", "nft", "-f", "-"], input=nft.ruleset("c1a5e2f0", views, 8775), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    views = [view(*ports), view(id="33333333-4444", gateway=None, cidr="10.9.0.0/24"), view(id="5555", cidr="")]
+    carried = [
+        nft.Carried(views[0], 1, ("169.254.0.2", "169.254.0.3")),
+        nft.Carried(views[1], 2),
+        nft.Carried(views[2], 3, ("169.254.0.6", "169.254.0.7")),
+    ]
+    members = frozenset({"10.1.1.1", "10.1.1.2"})
+    ways = [nft.Ways(choice, members, alone) for choice in _CHOICES for alone in (True, False)]
+    texts = [nft.ruleset("c1a5e2f0", carried, each) for each in ways] + [nft.gateway_rules(each) for each in views]
+    for text in texts:
+        done = subprocess.run(["unshare", "-n", "nft", "-f", "-"], input=text, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+FOREIGN = """
+import subprocess
+from nova0.cli.checks import Look
+from nova0.cli.checks.links import _firewalls
+from pathlib import Path
+look = Look(state_path=Path("/"), fake=False)
+print(_firewalls(look))
+rules = "add table ip theirs; add chain ip theirs f { type filter hook forward priority 0; policy drop; }"
+subprocess.run(["nft", rules], check=True)
+print(_firewalls(look)[0])
+"""
+
+
+@pytest.mark.root
+def test_another_firewall_that_drops_what_is_forwarded_is_told():
+    done = subprocess.run(["unshare", "-n", sys.executable, "-c", FOREIGN], capture_output=True, text=True)
+    nothing, told = done.stdout.splitlines()
+    assert nothing == "[]" and "chain ip theirs f" in told and "n0u+" in told, done.stderr

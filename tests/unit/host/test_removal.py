@@ -53,7 +53,7 @@ def test_guests_and_networks_of_every_set_of_options_go(host):
     driver.define(instance, _disks(tmp_path))
     assert host_bundle.guests_here() == [instance.uuid]
     assert f"guest {instance.uuid}" in host_bundle.remove_everything()
-    assert swept == [("lab1", {"metadata_port": 9775})]
+    assert swept == [("lab1", {})]  # an option that is no more is passed over
     assert host_bundle.guests_here() == []
 
 

@@ -82,7 +82,7 @@ def test_nft_itself_takes_the_rules_of_every_view_that_is_accepted():
         ):
             continue  # the store's own word: each has an address of its own
         tried += 1
-        text = nft.ruleset("c1", [view], 8775)
+        text = fuzz_sinks.rules_of(view)
         done = subprocess.run(["unshare", "-n", "nft", "-c", "-f", "-"], input=text, capture_output=True, text=True)
         assert done.returncode == 0, f"{done.stderr}\n{view}"
 
@@ -126,7 +126,7 @@ def test_each_writer_refuses_a_value_that_would_be_more_than_one_line(tmp_path):
     """Were a type ever too wide: the last look, where it is written."""
     bad = a_view(dns=("1.1.1.1\ndhcp-script=/x.sh",))
     with pytest.raises(NetworkError, match="control character"):
-        dnsmasq._config(bad, Dhcp("lab1", tmp_path))
+        dnsmasq._config(bad, Dhcp("lab1", tmp_path), fuzz_sinks.PLACE)
     with pytest.raises(NetworkError, match="control character"):
         dnsmasq._hosts(a_view(ports=(a_port(mac="fa:16:3e:00:00:01\nx"),)))
     for value in ("10.0.0.9\nlink del dev eth0", "10.0.0.9 # ", "10.0.0.9 \\"):
@@ -135,7 +135,9 @@ def test_each_writer_refuses_a_value_that_would_be_more_than_one_line(tmp_path):
         with pytest.raises(NetworkError, match="not run"):
             links.change_where_possible("lab1", "ip", [f"link del dev {value}"])
     with pytest.raises(NetworkError, match="not loaded"):
-        nft.ruleset("c1", [a_view(ports=(a_port(ip="10.0.0.9\naccept"),))], 8775)
+        fuzz_sinks.rules_of(a_view(ports=(a_port(ip="10.0.0.9\naccept"),)))
+    with pytest.raises(NetworkError, match="not loaded"):
+        nft.gateway_rules(a_view(cidr="10.0.0.0/24\naccept"))
     disks = GuestDisks(directory=tmp_path, base=None, base_format="raw")
     machine = Machine(cluster_id="c1", virt_type="qemu", emulator="/usr/bin/qemu")
     with pytest.raises(DriverError, match="control characters"):
@@ -149,7 +151,7 @@ def test_a_bad_end_of_one_host_takes_only_that_host_out_of_a_network(end, monkey
     )  # fmt: skip
     said = []
     monkeypatch.setattr(links, "_run", lambda host, step, words, text: said.append(text) or "[]")
-    bridge.Bridges("lab1", "c1", "192.168.9.1").build(a_view(neighbours=(bad, good)))
+    bridge.Bridges("lab1", "c1", "192.168.9.1").build(a_view(neighbours=(bad, good)), {})
     text = "".join(said)
     assert good.tunnel_address in text and bad.mac not in text and bad.ip not in text
 
@@ -209,5 +211,5 @@ def test_dnsmasq_itself_takes_every_name_and_runs_no_script(tmp_path):
             msgspec.msgpack.encode(a_view(dns=(f"1.1.1.1\ndhcp-script={script}",))), type=fuzz_sinks.NetworkView
         )
     with pytest.raises(NetworkError):
-        Dhcp("lab1", tmp_path / "net").serve(a_view(dns=(f"1.1.1.1\ndhcp-script={script}",)))
+        Dhcp("lab1", tmp_path / "net").serve(a_view(dns=(f"1.1.1.1\ndhcp-script={script}",)), fuzz_sinks.PLACE)
     assert not mark.exists() and not (tmp_path / "net" / "dnsmasq.conf").exists()

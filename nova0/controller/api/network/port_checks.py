@@ -73,7 +73,10 @@ def free_mac(network_id: str, mac: str) -> str:
     mac = mac.lower()
     if int(mac[:2], 16) & 1:
         raise errors.bad_request(f"mac_address: {mac} is a multicast address.", "InvalidInput")
-    if PortRow.get_or_none(network_id=network_id, mac_address=mac) is not None:
+    if (
+        PortRow.get_or_none(network_id=network_id, mac_address=mac) is not None
+        or NetworkRow.get_or_none(id=network_id, gateway_mac=mac) is not None
+    ):
         raise errors.conflict(
             f"Unable to complete operation for network {network_id}. The mac address {mac} is in use.",
             "MacAddressInUse",

@@ -44,6 +44,14 @@ _CREATE = v.obj(
 _UPDATE = v.obj(_CHANGEABLE)
 _FILTERS = ("network_id", "cidr", "ip_version", "gateway_ip", "enable_dhcp", "subnetpool_id", "shared", "segment_id")
 
+_NOT_FOR_GUESTS = {  # what a guest could not use; any other range may be in use elsewhere, also on its host
+    IPv4Network("0.0.0.0/8"): "this network",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "the link itself, metadata too",
+    IPv4Network("224.0.0.0/4"): "multicast",
+    IPv4Network("240.0.0.0/4"): "broadcast and nothing else",
+}
+
 
 def view(row: SubnetRow) -> dict[str, Any]:
     return listing.common(row) | {
@@ -128,8 +136,12 @@ def _cidr(item: dict[str, Any]) -> IPv4Network:
         ) from None
     if cidr.prefixlen > 30 or cidr.prefixlen < 8:
         raise errors.bad_request(f"cidr: {cidr} must have a prefix of /8 to /30.", "InvalidInput")
-    if cidr.is_loopback or cidr.is_multicast or cidr.overlaps(IPv4Network("169.254.0.0/16")) or cidr.is_unspecified:
-        raise errors.bad_request(f"cidr: {cidr} can't be given to guests.", "InvalidInput")
+    for kept, purpose in _NOT_FOR_GUESTS.items():
+        if cidr.overlaps(kept):
+            raise errors.bad_request(
+                f"cidr: {cidr} can't be given to guests: {kept} is for {purpose}. Use e.g. 10.20.0.0/24.",
+                "InvalidInput",
+            )
     return cidr
 
 
