@@ -123,7 +123,7 @@ def boot(context: RequestContext, wanted: Wanted) -> list[InstanceRow]:
             security_groups=groups,
             block_devices=wanted.block_devices,
             disk_config=disk_config,
-            admin_password=wanted.admin_password,
+            admin_password=wanted.admin_password if wanted.config_drive else None,  # the only way into a guest
             access_ip_v4=wanted.access_ip_v4,
             access_ip_v6=wanted.access_ip_v6,
             launch_index=index,

@@ -142,6 +142,7 @@ class Boot(Operation):
                 power_state=self.data.get("power_state", PowerState.RUNNING),
                 launched_at=now(),
                 progress=100,
+                admin_password=None,  # its guest has it; nobody else needs it any more
             )
             networks.activate(self.uuid)
             finish_action(self)
@@ -203,7 +204,7 @@ class Boot(Operation):
                 journal.action_finished(int(operation.data["action_id"]), message)
             supersede(row.uuid, self.row.uuid)
             networks.release(row.uuid)
-            set_instance(row.uuid, vm_state=VmState.ERROR, task_state=None)
+            set_instance(row.uuid, vm_state=VmState.ERROR, task_state=None, admin_password=None)
             record_fault(row.uuid, message, None, details)
 
     def _wait_for_the_batch(self) -> None:
@@ -297,7 +298,15 @@ class Boot(Operation):
         if host:
             self.world.scheduler.refused(host, self.uuid)
         networks.release(self.uuid)
-        set_instance(self.uuid, vm_state=VmState.ERROR, task_state=None, host=None, node=None, host_leased_until=None)
+        set_instance(
+            self.uuid,
+            vm_state=VmState.ERROR,
+            task_state=None,
+            host=None,
+            node=None,
+            host_leased_until=None,
+            admin_password=None,
+        )
         record_fault(self.uuid, message, host, details)
 
     def _progress(self, value: Any) -> None:

@@ -37,9 +37,9 @@ class Delete(Operation):
 
         def commit() -> None:
             supersede(self.uuid, by=self.row.uuid)
-            InstanceRow.update(generation=InstanceRow.generation + 1, task_state=TaskState.DELETING).where(
-                InstanceRow.uuid == self.uuid
-            ).execute()
+            InstanceRow.update(
+                generation=InstanceRow.generation + 1, task_state=TaskState.DELETING, admin_password=None
+            ).where(InstanceRow.uuid == self.uuid).execute()
 
         return Done(commit=commit)
 
@@ -96,7 +96,8 @@ class Delete(Operation):
         return commit
 
     def _hide(self) -> None:
-        """In a transaction: gone for its user. Asked again: the first time stays."""
+        """In a transaction: gone for its user, and what it was told in confidence with it. Asked again: the
+        first time stays."""
         row = InstanceRow.known("uuid", self.uuid)
         if row.deleted_at is not None:
             return
@@ -110,6 +111,8 @@ class Delete(Operation):
             power_state=PowerState.NOSTATE,
             deleted_at=now(),
             terminated_at=now(),
+            admin_password=None,
+            user_data=None,
         )
         finish_action(self)
 

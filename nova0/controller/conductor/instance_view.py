@@ -26,7 +26,7 @@ def flavor_of(row: InstanceRow) -> Flavor:
 
 def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | None = None) -> Instance:
     """The server as its host must know it, with its ports and compiled rules (`ports`, where they are
-    known already)."""
+    known already); without its password, which only the making of its guest needs (`plan`)."""
     return Instance(
         uuid=row.uuid,
         generation=row.generation,
@@ -41,7 +41,6 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
         user_data=row.user_data,
         config_drive=row.config_drive,
         metadata=row.metadata or {},
-        admin_password=row.admin_password,
         availability_zone=fields.name(row.availability_zone or "nova"),
         launch_index=row.launch_index,
         reservation_id=row.reservation_id,
@@ -94,7 +93,8 @@ def plan(row: InstanceRow, host: str, cluster_id: str) -> tuple[Instance, list[N
     ids = dict.fromkeys(port.network_id for port in networks.rows_of(row.uuid))
     views = [networks.view(network_id, host) for network_id in ids if not networks.is_large(network_id)]
     views = [view for view in views if sum(_length(port) for port in view.ports) <= VIEW_ADDRESSES]
-    return checked(instance_of(row, cluster_id, tuple(ports))), [fitting_view(view) for view in views]
+    instance = msgspec.structs.replace(instance_of(row, cluster_id, tuple(ports)), admin_password=row.admin_password)
+    return checked(instance), [fitting_view(view) for view in views]
 
 
 def _length(port: Port) -> int:

@@ -100,6 +100,24 @@ class InstanceRow(Table):
         table_name = "instance"
 
 
+class PastInstanceRow(Table):
+    """What stays, for good, of a server whose row has aged out: enough to disown its guest on a host that was away
+    for longer, and to report its usage. The columns are InstanceRow's, `flavor` without what usage does not show."""
+
+    uuid = CharField(primary_key=True)
+    generation = IntegerField()
+    name = CharField()
+    project_id = CharField(index=True)
+    flavor = JsonField(of=dict)
+    vm_state = CharField()
+    launched_at = FloatField(null=True)  # None: it never ran
+    terminated_at = FloatField(null=True)
+    deleted_at = FloatField()
+
+    class Meta:
+        table_name = "past_instance"
+
+
 class FaultRow(Table):
     """What went wrong with a server; the newest shows as `fault` while it is in ERROR."""
 
@@ -238,6 +256,7 @@ TABLES = [
     FlavorRow,
     KeypairRow,
     InstanceRow,
+    PastInstanceRow,
     FaultRow,
     ActionRow,
     ActionEventRow,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import gevent
 import peewee
 
 from nova0.controller.db import migrations
@@ -25,6 +26,11 @@ from nova0.native import Job, Worker
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+BUSY_MS = 5000
+INCREMENTAL = 2  # of auto_vacuum
+QUIET_S = 1.0  # without a commit, until the journal is emptied
+LOOKS_MOST = 10  # and after so many in any case
 
 _COUNT = "UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'commit_mark'"
 _MARK = "SELECT value FROM fact WHERE name = 'commit_mark'"
@@ -79,6 +85,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._emptying: gevent.Greenlet | None = None
         self._after: list[Callable[[], None]] = []
         self._mark = 0
         self._closed = False
@@ -94,6 +101,7 @@ class Store:
         except BaseException:
             self.close()
             raise
+        self._emptying = gevent.spawn(self._empty_journal)
 
     def write(self, closure: Callable[[], T]) -> T:
         """Run in a transaction and return its result once committed. What it raises undoes it and is raised here;
@@ -116,6 +124,8 @@ class Store:
         """Finish what is queued and close the file; asked again: nothing."""
         if not self._closed:
             self._closed = True
+            if self._emptying is not None:
+                self._emptying.kill()
             self._worker.submit(self._end)
             self._worker.stop()
 
@@ -129,18 +139,54 @@ class Store:
         DATABASE.init(
             str(self.path),
             pragmas={
+                "auto_vacuum": 2,  # incremental; before all else: it is decided when a file gets its first page
+                "secure_delete": 1,  # what is deleted is overwritten
                 "journal_mode": "wal",
                 "synchronous": "full",
                 "foreign_keys": 1,
-                "busy_timeout": 5000,
+                "busy_timeout": BUSY_MS,
                 "cache_size": -16000,  # KiB
             },
         )
         DATABASE.connect()
         migrations.run(DATABASE)
+        self._make_shrinkable()
         DATABASE.execute_sql("INSERT OR IGNORE INTO fact (name, value) VALUES ('commit_mark', '0')")
         self._mark = int(DATABASE.execute_sql(_MARK).fetchone()[0])
         self.clock = SteadyClock(DATABASE)
+
+    def _make_shrinkable(self) -> None:
+        """A file of an earlier version is written anew once: only then can it shrink, and what was deleted from it
+        is gone. Where that can't be (no room, somebody else reads it) it is tried at the next start."""
+        if DATABASE.execute_sql("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+            return
+        try:
+            DATABASE.execute_sql("VACUUM")
+            DATABASE.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except peewee.DatabaseError as error:
+            log.warning("%s was not written anew, and cannot shrink: %s: tried at the next start", self.path, error)
+
+    def _overwritten(self) -> bool:
+        """On the store thread: what was written lies in the file itself and its journal is emptied, for that
+        holds pages as they were. False while somebody else reads the store."""
+        DATABASE.execute_sql("PRAGMA busy_timeout = 0")
+        try:
+            return not DATABASE.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            DATABASE.execute_sql(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _empty_journal(self) -> None:
+        """Whenever the store has been quiet, or busy for long."""
+        emptied, last, looks = -1, self._mark, 0  # an earlier run may have left a journal
+        while True:
+            gevent.sleep(QUIET_S)
+            looks += 1
+            quiet, last = self._mark == last, self._mark
+            if last == emptied or not (quiet or looks >= LOOKS_MOST):
+                continue
+            with contextlib.suppress(peewee.DatabaseError):
+                if self._worker.submit(self._overwritten):
+                    emptied, looks = last, 0
 
     def _run_batch(self, jobs: list[Job]) -> None:
         waiting: list[Job] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nova0.crashpoints import crash_point
 from nova0.host.compute.guests import Guests, Progress
-from nova0.host.compute.records import Record
+from nova0.host.compute.records import Record, without_password
 from nova0.host.virt.driver import GuestDisks
 from nova0.objects.errors import DriverError
 from nova0.objects.host import GuestInfo
@@ -60,7 +60,7 @@ def _remember(guests: Guests, instance: Instance) -> None:
     """The intent, on disk before the first effect. A lease or a wish to run survives a repeated prepare of
     the same generation only."""
     known = guests.records.get(instance.uuid)
-    record = Record(instance=instance, generation=instance.generation)
+    record = Record(instance=without_password(instance), generation=instance.generation)
     if known is not None:
         record.started_at = known.started_at
         record.run = known.run

@@ -6,6 +6,7 @@ and no network may enter.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections import OrderedDict
@@ -58,7 +59,7 @@ class Records:
         """Read what an earlier run left. A record that cannot be read is set aside (.unreadable), told in the log and
         by `nova0 doctor`, and its guest is left to the comparison with the store. Nothing here keeps a host from
         starting: neither one bad file nor a disk that takes nothing."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # holds passwords and user data
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # holds user data
         for left in self.directory.glob(".*.new"):  # of a write that a kill cut short
             left.unlink(missing_ok=True)
         for path in self.directory.glob("[!.]*.json"):
@@ -66,6 +67,10 @@ class Records:
                 record = _decoder.decode(path.read_bytes())
                 if record.uuid != path.stem:
                     raise msgspec.ValidationError(f"it is of instance {record.uuid}")
+                if record.instance.admin_password is not None:  # an earlier version kept it
+                    record.instance = without_password(record.instance)
+                    with contextlib.suppress(OSError):  # a full disk: at its next change
+                        atomic_file.write(path, msgspec.json.encode(record))
                 self._records[path.stem] = record
             except (msgspec.DecodeError, OSError) as error:  # DecodeError: also what does not fit
                 self._set_aside(path, error)
@@ -122,7 +127,8 @@ class Records:
 
     def drop(self, uuid: str) -> None:
         """Forget the record; the tombstone stays."""
-        self._effect(uuid, self._path(uuid).unlink, True)
+        for path in (self._path(uuid), self._path(uuid).with_suffix(".unreadable")):
+            self._effect(uuid, path.unlink, True)
         self._records.pop(uuid, None)
 
     def bury(self, uuid: str, generation: int) -> None:
@@ -167,6 +173,11 @@ class Records:
                 f"{self.host}: cannot record instance {uuid} in {self.directory} ({error}): nothing was done: "
                 "free space on this host, or mend its file system, then ask again"
             ) from error
+
+
+def without_password(instance: Instance) -> Instance:
+    """The instance as it is kept: its password goes onto the config drive when that is written, and nowhere else."""
+    return msgspec.structs.replace(instance, admin_password=None)
 
 
 def checked_uuid(uuid: str) -> str:

@@ -371,3 +371,11 @@ def test_a_host_without_devices_says_it_cannot_reach_a_guest(lab, compute, runni
 
     with pytest.raises(NotSupported, match="books only"):
         lab.network().connect(running.ports[0].network_id, running.ports[0].ip, 22)
+
+
+def test_a_password_goes_onto_the_config_drive_and_into_no_other_file(lab, compute):
+    instance = an_instance(admin_password="Marked-passw0rd")
+    compute.prepare(instance, [a_view(instance)])
+    compute.start(instance.uuid, 1)
+    kept = [path for path in (lab.directory / "lab1").rglob("*") if path.is_file()]
+    assert kept and not [path for path in kept if b"Marked-passw0rd" in path.read_bytes()]

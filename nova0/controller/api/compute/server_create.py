@@ -41,7 +41,7 @@ def create_servers(request: Request) -> Answer:
         "security_groups": [{"name": name} for name in first.security_groups],
     }
     if CONF.enable_instance_password:
-        server["adminPass"] = first.admin_password
+        server["adminPass"] = wanted.admin_password
     return Answer({"server": server}, headers={"Location": links[0]["href"]})
 
 
