@@ -42,20 +42,18 @@ def build_parser(found: dict[tuple[str, ...], ModuleType] | None = None) -> argp
     parser.add_argument("--version", action="version", version=f"nova0 {__version__}")
     _everywhere(parser, default=None)
     top = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    groups: dict[str, argparse._SubParsersAction] = {}  # type: ignore[type-arg]
-    parents = {words[0] for words in found if len(words) > 1}
-    for words, module in found.items():
-        if len(words) == 1:
-            made = _add(top, words[0], module)
-            if words[0] in parents:
-                groups[words[0]] = made.add_subparsers(metavar="[COMMAND]", required=False)
-    for words, module in found.items():
-        if len(words) > 1:
-            if words[0] not in groups:
-                names = ", ".join(rest[1] for rest in found if rest[0] == words[0] and len(rest) > 1)
-                group = top.add_parser(words[0], help=f"see: {names}", formatter_class=_Help)
-                groups[words[0]] = group.add_subparsers(metavar="COMMAND", required=True)
-            _add(groups[words[0]], words[1], module)
+    groups: dict[tuple[str, ...], argparse._SubParsersAction] = {(): top}  # type: ignore[type-arg]
+    parents = {words[:depth] for words in found for depth in range(1, len(words))}
+    for words in sorted({*found, *parents}, key=lambda words: (len(words), words)):
+        under = groups[words[:-1]]
+        if words in found:
+            made = _add(under, words[-1], found[words])
+            if words in parents:
+                groups[words] = made.add_subparsers(metavar="[COMMAND]", required=False)
+        else:
+            names = ", ".join(" ".join(rest[len(words) :]) for rest in found if rest[: len(words)] == words)
+            made = under.add_parser(words[-1], help=f"see: {names}", formatter_class=_Help)
+            groups[words] = made.add_subparsers(metavar="COMMAND", required=True)
     return parser
 
 

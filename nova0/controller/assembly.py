@@ -22,6 +22,7 @@ from nova0.controller.db.store import Store
 from nova0.controller.scheduler.scheduler import Scheduler
 from nova0.controller.services import Services
 from nova0.controller.tunnel import GuestTunnel
+from nova0.controller.upkeep import Upkeep
 from nova0.mesh.bus import Bus, Member, Status
 from nova0.mesh.errors import MeshError
 from nova0.objects import fields
@@ -54,6 +55,7 @@ class Controller:
         )
         self.engine = Engine(self.world, owner)
         self.removals = Removals(self.world)
+        self.upkeep = Upkeep(store)
         self.services = Services(
             store=store,
             hosts=self.lives,
@@ -71,8 +73,10 @@ class Controller:
         self.bus.on_member(self._member_changed)
         self.networks.start()
         self.engine.start()
+        self.upkeep.start()
 
     def stop(self) -> None:
+        self.upkeep.stop()
         self.removals.stop()
         self.engine.stop()
         self.networks.stop()

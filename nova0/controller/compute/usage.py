@@ -5,10 +5,11 @@ All functions run inside a transaction of the store. Times are seconds since the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nova0.controller.db.compute_tables import InstanceRow
+from nova0.controller.db.compute_tables import InstanceRow, PastInstanceRow
 
 AT_ONCE = 500  # servers read in one transaction
 
@@ -28,38 +29,36 @@ class Span:
     hours: float
 
 
-_COLUMNS = (
-    InstanceRow.uuid,
-    InstanceRow.name,
-    InstanceRow.project_id,
-    InstanceRow.flavor,
-    InstanceRow.vm_state,
-    InstanceRow.task_state,
-    InstanceRow.launched_at,
-    InstanceRow.terminated_at,
-)
+_NAMES = ("uuid", "name", "project_id", "flavor", "vm_state", "task_state", "launched_at", "terminated_at")
 
 
 def of_servers(start: float, stop: float, project_id: str | None, after: str = "", most: int = AT_ONCE) -> list[Span]:
     """The first `most` servers with uuids after `after` that ran at some time within [start, stop], by uuid;
-    None: of all projects."""
-    query: Any = InstanceRow.select(*_COLUMNS).where(
-        InstanceRow.uuid > after,
-        InstanceRow.launched_at.is_null(False),
-        InstanceRow.launched_at < stop,
-        InstanceRow.terminated_at.is_null() | (InstanceRow.terminated_at > start),
+    None: of all projects. Those whose rows have aged out are among them."""
+    rows = [row for table in (InstanceRow, PastInstanceRow) for row in _ran(table, start, stop, project_id, after, most)]
+    found = []
+    for row in sorted(rows, key=lambda row: str(row["uuid"]))[:most]:
+        launched, terminated = row["launched_at"], row["terminated_at"]
+        hours = max(0.0, min(terminated or stop, stop) - max(launched, start)) / 3600
+        found.append(Span(**{"task_state": None, **row}, hours=hours))
+    return found
+
+
+def _ran(
+    table: Any, start: float, stop: float, project_id: str | None, after: str, most: int
+) -> Iterator[dict[str, Any]]:
+    columns = [getattr(table, name) for name in _NAMES if hasattr(table, name)]
+    query = table.select(*columns).where(
+        table.uuid > after,
+        table.launched_at.is_null(False),
+        table.launched_at < stop,
+        table.terminated_at.is_null() | (table.terminated_at > start),
     )
     if project_id is not None:
-        query = query.where(InstanceRow.project_id == project_id)
-    names = [column.name for column in _COLUMNS]
-    found = []
-    for row in query.order_by(InstanceRow.uuid).limit(most).tuples():
-        launched, terminated = row[-2:]
-        hours = max(0.0, min(terminated or stop, stop) - max(launched, start)) / 3600
-        found.append(Span(**dict(zip(names, row, strict=True)), hours=hours))
-    return found
+        query = query.where(table.project_id == project_id)
+    return iter(query.order_by(table.uuid).limit(most).dicts())
 
 
 def has(uuid: str) -> bool:
     """Whether there is or was such a server."""
-    return InstanceRow.one("uuid", uuid) is not None
+    return any(table.one("uuid", uuid) is not None for table in (InstanceRow, PastInstanceRow))

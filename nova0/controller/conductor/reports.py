@@ -10,7 +10,7 @@ import msgspec
 from nova0.controller.conductor import journal
 from nova0.controller.context import RequestContext
 from nova0.controller.db.base_table import new_id, now
-from nova0.controller.db.compute_tables import HostRow, InstanceRow
+from nova0.controller.db.compute_tables import HostRow, InstanceRow, PastInstanceRow
 from nova0.controller.db.operation_tables import OperationRow
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.states import PowerState, TaskState, VmState
@@ -73,12 +73,12 @@ def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:
     placed elsewhere, unless an operation is at work on them. Power states are taken up."""
     disowned = []
     for guest in guests:
-        row = InstanceRow.one("uuid", guest.uuid)
+        row = _known(guest.uuid)
         if row is None:
-            # Rows are kept after delete: this store never knew it, and so may be the wrong or an old one.
+            # What was deleted is remembered: this store never knew it, and so may be the wrong or an old one.
             log.warning("%s has a guest %s that this store never knew: it is left alone", host, guest.uuid)
             continue
-        if row.host != host:
+        if isinstance(row, PastInstanceRow) or row.host != host:
             if not _busy(guest.uuid):
                 disowned.append(_disowned(row))
             continue
@@ -88,11 +88,18 @@ def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:
 
 def disowned_still(host: str, uuid: str) -> Disowned | None:
     """In a transaction: what is to be said of that guest now; None when it is the host's again, or at work on."""
-    row = InstanceRow.one("uuid", uuid)
-    return None if row is None or row.host == host or _busy(uuid) else _disowned(row)
+    row = _known(uuid)
+    if row is None or (isinstance(row, InstanceRow) and row.host == host) or _busy(uuid):
+        return None
+    return _disowned(row)
 
 
-def _disowned(row: InstanceRow) -> Disowned:
+def _known(uuid: str) -> InstanceRow | PastInstanceRow | None:
+    """The server's row, or what stays of one that was deleted so long ago that its row has aged out."""
+    return InstanceRow.one("uuid", uuid) or PastInstanceRow.one("uuid", uuid)
+
+
+def _disowned(row: InstanceRow | PastInstanceRow) -> Disowned:
     reason = "moved" if row.deleted_at is None else "deleted"
     return Disowned(uuid=row.uuid, reason=reason, generation=row.generation)
 

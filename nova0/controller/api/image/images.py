@@ -63,6 +63,7 @@ def delete(request: Request, image_id: str) -> None:
         if row.protected:
             raise errors.forbidden(f"Image {image_id} is protected and cannot be deleted.")
         row.status, row.deleted_at, row.updated_at = "deleted", now(), now()
+        row.properties, row.tags = {}, []
         row.save()
         ImageMemberRow.delete().where(ImageMemberRow.image_id == image_id).execute()
 
