@@ -19,6 +19,7 @@ from nova0.controller.conductor.removals import Removals
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.db.network_tables import NetworkRow
 from nova0.controller.db.store import Store
+from nova0.controller.image import storage
 from nova0.controller.scheduler.scheduler import Scheduler
 from nova0.controller.services import Services
 from nova0.controller.tunnel import GuestTunnel
@@ -67,6 +68,7 @@ class Controller:
 
     def start(self) -> None:
         """Audit the claims, then take up the work an earlier run left."""
+        storage.make_folder(self.services.state_dir)
         for line in self.store.write(claims.audit):
             log.warning("claims: %s", line)
         self.scheduler.stale()

@@ -1,4 +1,4 @@
-"""What a controller does for its store by itself, each hour: rows of what was deleted long ago go, and the file shrinks."""
+"""What a controller does for its store each hour: rows of what was deleted long ago go, and the file shrinks."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 import base64
 
-BEFORE = "password and user data of a deleted server stayed in the store, in clear, and in its pages after they were freed"
+BEFORE = "password and user data of a deleted server stayed in the store, in clear"
 NEEDS = ()
-PASSWORD = "Reef-anchor-4711"
-SECRET = "token=lantern-harbour-0815"
+PASSWORD = "Reef-anchor-4711"  # noqa: S105
+SECRET = "token=lantern-harbour-0815"  # noqa: S105
 
 
 def attack(world):
@@ -13,9 +13,14 @@ def attack(world):
     data = base64.b64encode(f"#!/bin/sh\n# {SECRET}\n".encode() * 300).decode()
     marks = [PASSWORD.encode(), SECRET.encode(), data[:400].encode()]
     body = {
-        "name": "s", "imageRef": cloud.image, "flavorRef": cloud._flavor(), "networks": [{"uuid": cloud.network}], "adminPass": PASSWORD,
-        "user_data": data, "config_drive": True,
-    }  # fmt: skip
+        "name": "s",
+        "imageRef": cloud.image,
+        "flavorRef": cloud._flavor(),
+        "networks": [{"uuid": cloud.network}],
+        "adminPass": PASSWORD,
+        "user_data": data,
+        "config_drive": True,
+    }
     made = cloud.session.post(f"{cloud.url}/v2.1/servers", json={"server": body})
     server = made.json()["server"]["id"]
     if (cloud.rested(server) or {}).get("status") != "ACTIVE":
@@ -31,7 +36,7 @@ def attack(world):
         world.until(lambda: not _where(world, marks), 15, "its secrets are gone")
     except AssertionError:
         return False, f"still in {', '.join(_where(world, marks))}"
-    return bool(there), f"while it ran in {len(there)} files, its password in none but its config drive; after the delete in none"
+    return bool(there), f"while it ran in {len(there)} files, the password on its drive only; after the delete in none"
 
 
 def _where(world, marks, but=""):

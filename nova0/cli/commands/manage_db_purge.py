@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     except PermissionError:
         raise Failure(f"{path} is for root, or the user nova0 runs as: use sudo") from None
     except FileNotFoundError:
-        raise Failure(f"no store in {path.parent}: run this on a controller (`nova0 agents` shows where it is)") from None
+        raise Failure(f"no store in {path.parent}: run this on a controller (see `nova0 agents`)") from None
     if not size:
         raise Failure(f"{path} is empty: `nova0 doctor` says what that means")
     cutoff = time.time() - days * upkeep.DAY_S
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"deleted before {before:%Y-%m-%d %H:%M} UTC: {told}")
             if ahead_s > upkeep.DAY_S:
-                print(f"this machine's clock is {ahead_s / upkeep.DAY_S:.0f} days ahead of what nova0 saw pass: is it right?")
+                ahead = f"{ahead_s / upkeep.DAY_S:.0f} days"
+                print(f"this machine's clock is {ahead} ahead of what nova0 saw pass: is it right?")
         if not args.dry_run and any(found.values()):
             asking.confirm("Remove these rows for good?", args.yes)
             purge = ageing.Purge(cutoff)

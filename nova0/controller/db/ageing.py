@@ -168,5 +168,3 @@ def _remember(row: InstanceRow) -> None:
     kept["flavor"] = {name: row.flavor[name] for name in _SHOWN if name in row.flavor}
     kept["terminated_at"] = row.terminated_at or row.deleted_at
     PastInstanceRow.insert(**kept).on_conflict_replace().execute()
-
-

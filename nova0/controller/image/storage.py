@@ -51,6 +51,12 @@ def folder(state_dir: Path) -> Path:
     return state_dir / "images"
 
 
+def make_folder(state_dir: Path) -> None:
+    """Where images are, in files of 0600: not listed by others, but passed through (a host keeps its own below it)."""
+    folder(state_dir).mkdir(parents=True, exist_ok=True, mode=0o711)
+    folder(state_dir).chmod(0o711)
+
+
 def path(state_dir: Path, image_id: str) -> Path:
     """Where an image's bytes are."""
     return folder(state_dir) / image_id
@@ -106,7 +112,7 @@ def receive(
     Nothing is left when this raises: UploadBusy, StorageFull, formats.BadFormat, or whatever `pieces` (the
     sender stopped), `begin` or `done` raise.
     """
-    folder(state_dir).mkdir(parents=True, exist_ok=True)  # hosts keep theirs below it; the files are 0600
+    make_folder(state_dir)
     _check_room(state_dir, length)
     part = _part(state_dir, image_id)
     descriptor = os.open(part, os.O_CREAT | os.O_RDWR, 0o600)

@@ -21,6 +21,7 @@ from nova0.host.compute.networks import Networks, fetch_views
 from nova0.host.compute.power_watch import PowerWatch
 from nova0.host.compute.records import Records
 from nova0.host.compute.resources import Resources
+from nova0.host.disk import ownership
 from nova0.host.image.cache import ImageCache
 from nova0.host.metadata.server import MetadataServer
 from nova0.host.network.carrier import Carrier
@@ -94,6 +95,7 @@ class Machine:
             address=s.address,
             tunnel_address=s.tunnel_address,
         )
+        self._open_guests_files()
         carrier = self._carrier()
         metadata = None if isinstance(carrier, NoCarrier) else self._metadata_server()
         self.networks = Networks(
@@ -162,7 +164,19 @@ class Machine:
         self.records.open()
         cache = s.image_cache_dir or CONF.image_cache_dir or s.state_dir / "images" / "_base"
         self.images = ImageCache(self.bus, Path(cache), lambda: self.bus.stub(ImagesAPI))
-        self.images.open()
+
+    def _open_guests_files(self) -> None:
+        """Folders that are the hypervisor's user's alone; what an earlier version made wider is narrowed."""
+        s, owner = self.settings, self.driver.owner()
+        try:
+            ownership.passage(s.state_dir / "images")
+            self.images.open(owner)
+            owner.folder(s.state_dir / "instances")
+            owner.everything(s.state_dir / "instances")
+        except OSError as error:
+            raise DriverError(
+                f"{self.host}: the files of its guests: {error}: mend the rights of {s.state_dir}"
+            ) from error
 
     def _carrier(self) -> Carrier:
         s = self.settings

@@ -108,8 +108,10 @@ def _write_config_drive(guests: Guests, instance: Instance, disks: GuestDisks) -
 
     path = disks.directory / "disk.config"
     try:
-        disks.directory.mkdir(parents=True, exist_ok=True)
+        owner = guests.driver.owner()
+        owner.folder(disks.directory)
         write(config_drive_tree(instance, os.urandom(512)), path)
+        owner.file(path)
     except OSError as error:
         raise DriverError(
             f"{guests.host}: config drive of {instance.domain_name}: {error}: check space and rights of {path.parent}"

@@ -21,6 +21,8 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from nova0 import atomic_file, clock
+from nova0.host.disk import ownership
+from nova0.host.disk.ownership import Owner
 from nova0.mesh.bus import Bus
 from nova0.mesh.errors import Busy, CallTimeout, FileIncomplete, MeshError, Unreachable
 from nova0.mesh.streams.files import Files
@@ -67,8 +69,11 @@ class ImageCache:
         self._coming: dict[str, _Download] = {}
         self._aged_at = clock.moment()
 
-    def open(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o711)  # the hypervisor's user passes through
+    def open(self, owner: Owner | None = None) -> None:
+        """`owner`: the hypervisor's user, who alone reads what is here; default: ours. Raises OSError."""
+        self._owner = owner or ownership.ours()
+        self._owner.everything(self.directory)
+        self._owner.folder(self.directory)
 
     def fetch(self, image: ImageRef, progress: Progress = lambda percent: None) -> Path:
         """The verified file of the image; several that want it wait for one download. `progress` is called
@@ -189,6 +194,7 @@ class ImageCache:
                 patience_s=self._patience_s,
                 roles=(CONTROLLER, HOST),
             )
+            self._owner.file(path)
         except FileIncomplete as error:
             done = error.data.get("done", 0)
             raise ImageUnusable(

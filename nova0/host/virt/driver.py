@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from nova0.host.disk import ownership
+from nova0.host.disk.ownership import Owner
 from nova0.objects.errors import NotSupported
 from nova0.objects.host import HostState
 from nova0.objects.instance import Instance
@@ -65,6 +67,10 @@ class Driver(ABC):
     def needs_files(self) -> bool:
         """Whether base images and config drives must be there before `define`; only a fake can do without."""
         return True
+
+    def owner(self) -> Owner:
+        """Whose guests' files must be: the user the hypervisor runs them as. For an open driver."""
+        return ownership.ours()
 
     @abstractmethod
     def open(self) -> list[str]:

@@ -138,7 +138,7 @@ class FakeDriver(Driver):
             fail=instance.metadata.get(FAIL_KEY, ""),
         )
         self._work("define", made)
-        disks.directory.mkdir(parents=True, exist_ok=True)
+        self.owner().folder(disks.directory)
         self._all[instance.uuid] = made
         self._save()
 

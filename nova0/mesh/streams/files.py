@@ -99,7 +99,7 @@ class Files:
         if not sources or size < 0:
             raise BadArguments("a file to fetch has a size and somebody to fetch it from")
         part = path.with_name(path.name + ".part")
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(descriptor, part)
             fetch = _Fetch(self._bus, path, part, descriptor, size, digest, sources, on_progress, patience_s, roles)

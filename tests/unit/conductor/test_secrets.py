@@ -54,7 +54,7 @@ def test_a_boot_that_failed_and_one_that_was_deleted_meanwhile_keep_no_password(
     failed = boot(cloud, "2")
     assert cloud.settled(failed).vm_state == VmState.ERROR
     assert cloud.row(failed).admin_password is None
-    waiting = cloud.boot(admin_password=PASSWORD % "3", config_drive=True, user_data=DATA % "3", forced_host="nova:lab7")
+    waiting = boot(cloud, "3")
     cloud.ask("delete", waiting)
     cloud.ask("delete", failed)
     for uuid in (failed, waiting):

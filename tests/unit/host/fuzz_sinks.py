@@ -231,7 +231,8 @@ class Server:
         known = {"domain", "name", "uuid", "metadata", f"{{{NAMESPACE}}}guest", "memory", "vcpu", "os", "type",
                  "kernel", "initrd", "cmdline", "boot", "features", "acpi", "apic", "clock", "on_poweroff", "on_reboot",
                  "on_crash", "devices", "emulator", "disk", "driver", "source", "target", "readonly", "controller",
-                 "interface", "mac", "model", "mtu", "serial", "log", "input", "graphics", "video", "memballoon", "rng",
+                 "interface", "mac", "model", "mtu", "serial", "log", "input", "graphics", "listen", "video",
+                 "memballoon", "rng",
                  "backend"}  # fmt: skip
         assert {element.tag for element in root.iter()} <= known
         for source in root.iter("source"):

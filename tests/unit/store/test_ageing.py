@@ -80,7 +80,7 @@ def test_only_what_was_deleted_long_ago_goes_and_with_it_its_history(store):
     store.write(fill)
     expected = store.read(lambda: ageing.count(time.time() - 90 * DAY_S))
     assert aged(store) == expected
-    assert expected == {kind: 1 for kind in ("servers", "actions", "events", "faults", "operations", "images", "flavors")}
+    assert len(expected) == 7 and set(expected.values()) == {1}
     left = counts(store)
     assert left["InstanceRow"] == left["ActionRow"] == left["ActionEventRow"] == left["FaultRow"] == 2
     assert {row.uuid for row in store.read(lambda: list(InstanceRow.select()))} == {"recent", "there"}
@@ -141,7 +141,7 @@ def test_usage_reports_are_the_same_before_and_after(store):
             for span in spans
         ]  # fmt: skip
 
-    store.write(lambda: [a_server("b", 100), a_server("a", 91), a_server("c", 2)] and None)
+    store.write(lambda: list(map(a_server, "bac", (100, 91, 2))))
     before = report()
     aged(store)
     assert report() == before and [one[0] for one in before] == ["a", "b", "c"]
@@ -241,7 +241,7 @@ def test_a_store_that_rested_for_long_makes_up_for_it(store, monkeypatch):
 
 
 def test_the_option_turns_it_off(store):
-    store.write(lambda: [a_server("x", 4000), a_server("new")] and None)
+    store.write(lambda: list(map(a_server, ("x", "new"), (4000, None))))
     CONF.set_override("deleted_rows_days", 0)
     try:
         Upkeep(store).once()

@@ -1,6 +1,7 @@
 """A guest's XML is a pure function: golden texts, libvirt's own schema, and what must be in it."""
 
 import dataclasses
+import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from nova0.host.virt.driver import GuestDisks
-from nova0.host.virt.libvirt.guest_xml import NAMESPACE, Machine, guest_xml, metadata_xml
+from nova0.host.virt.libvirt.guest_xml import NAMESPACE, Machine, guest_xml, metadata_xml, with_own_screen
 from nova0.objects.flavor import Flavor
 from nova0.objects.image import ImageRef
 from nova0.objects.instance import Instance
@@ -102,8 +103,25 @@ def test_all_that_makes_a_guest_is_in_it():
     assert interface.find("mac").get("address") == PORT.mac
     assert interface.find("target").attrib == {"dev": PORT.tap, "managed": "no"}
     graphics = domain.find("devices/graphics")
-    assert graphics.get("listen") == "127.0.0.1" and graphics.get("autoport") == "yes"
+    assert graphics.find("listen").attrib == {"type": "socket", "socket": str(DIRECTORY / "vnc")}
+    assert not {"port", "autoport", "listen"} & set(graphics.attrib), "nothing on TCP"
     assert domain.find("devices/serial/log").get("file") == str(DIRECTORY / "console.log")
+
+
+def test_a_screen_on_tcp_of_an_earlier_version_becomes_a_socket():
+    now = guest_xml(*CASES["from_disk"])
+    graphics = re.compile(r"<graphics.*?</graphics>", re.DOTALL)
+    before = graphics.sub('<graphics type="vnc" port="-1" autoport="yes" listen="127.0.0.1"/>', now)
+    assert with_own_screen(now, DIRECTORY) is None
+    mended = ET.fromstring(with_own_screen(before, DIRECTORY)).find("devices/graphics")
+    assert mended.attrib == {"type": "vnc"} and len(mended) == 1
+    assert mended[0].attrib == {"type": "socket", "socket": str(DIRECTORY / "vnc")}
+
+
+def test_a_path_too_long_for_a_socket_leaves_the_screen_out():
+    instance, disks, machine = CASES["from_disk"]
+    far = dataclasses.replace(disks, directory=Path("/srv") / ("x" * 100) / UUID)
+    assert ET.fromstring(guest_xml(instance, far, machine)).find("devices/graphics") is None
 
 
 def test_who_it_belongs_to_can_be_read_back():

@@ -15,7 +15,8 @@ from oslo_config import cfg
 
 from nova0 import native
 from nova0.config import CONF, declare
-from nova0.host.disk import overlay
+from nova0.host.disk import overlay, ownership
+from nova0.host.disk.ownership import Owner
 from nova0.host.virt.driver import Driver, Found, GuestDisks
 from nova0.host.virt.libvirt import capacity, console_log, guest_xml, kvm_probe
 from nova0.host.virt.libvirt.connection import Connection
@@ -37,11 +38,12 @@ declare(
             "one of nova0's own; 'own': always nova0's own.",
         ),
         cfg.StrOpt("virt_type", default="auto", choices=["auto", "kvm", "qemu"], help="auto: KVM where it answers."),
-        cfg.BoolOpt("vnc", default=True, help="Give guests a screen (VNC on loopback)."),
+        cfg.BoolOpt("vnc", default=True, help="Give guests a screen: VNC on a UNIX socket in their folder."),
     ],
     group="libvirt",
 )
 
+_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -74,6 +76,7 @@ class LibvirtDriver(Driver):
         self.address, self.tunnel_address = address, tunnel_address
         self.notes: list[str] = []
         self._machine: guest_xml.Machine | None = None
+        self._owner = ownership.ours()
         self._ours: set[str] = set()  # uuids seen as ours; which of libvirt's events are for us
         self._events: Events | None = None
         uri = CONF.libvirt.connection_uri if connection_uri is None else connection_uri
@@ -101,6 +104,8 @@ class LibvirtDriver(Driver):
             host_cpu=virt_type == "kvm",
         )
         self.notes = [note] if note else []
+        self._owner = self._call("asking whose guests are", capacity.owner)
+        self._call("looking at its guests' screens", self._close_screens)
         self._events.paused = {guest.uuid for guest in self.found() if guest.power_state == PowerState.PAUSED}
         return list(self.notes)
 
@@ -130,7 +135,8 @@ class LibvirtDriver(Driver):
                 )
             if self._call(step, lambda conn: known.state()[0]) not in STOPPED:
                 return
-        disks.directory.mkdir(parents=True, exist_ok=True)
+        owner = self.owner()
+        owner.folder(disks.directory)
         if disks.base is not None or instance.flavor.root_gb:
             try:
                 overlay.make(
@@ -138,7 +144,8 @@ class LibvirtDriver(Driver):
                 )
             except (DriverError, ImageUnusable, NoSpace) as error:
                 raise type(error)(f"{self.host}: {step}: {error.message}") from error
-        (disks.directory / guest_xml.CONSOLE_LOG).touch()
+            owner.file(disks.directory / guest_xml.ROOT_DISK)
+        owner.file(disks.directory / guest_xml.CONSOLE_LOG)
         text = guest_xml.guest_xml(instance, disks, self._opened())
         self._ours.add(instance.uuid)
         self._call(step, lambda conn: conn.defineXML(text) and None)
@@ -147,6 +154,7 @@ class LibvirtDriver(Driver):
         def work(domain: Any) -> None:
             if domain.state()[0] in STOPPED:
                 domain.create()
+            ownership.close_socket(self._screen(domain, uuid))
 
         self._on_guest("starting", uuid, work)
 
@@ -164,6 +172,7 @@ class LibvirtDriver(Driver):
         def work(domain: Any) -> None:
             _destroy(domain)
             domain.create()
+            ownership.close_socket(self._screen(domain, uuid))
 
         self._on_guest("resetting", uuid, work)
 
@@ -229,6 +238,25 @@ class LibvirtDriver(Driver):
             self.connection.daemon.stop()
             removed.append("nova0's own libvirtd")
         return removed
+
+    def owner(self) -> Owner:
+        return self._owner
+
+    def _close_screens(self, conn: Any) -> None:
+        """Guests of an earlier version have their VNC on TCP: from their next start on it is a socket of theirs."""
+        for domain in conn.listAllDomains():
+            about = self._about(domain)
+            if about is None:
+                continue
+            folder = Path(about.get("directory") or self._directory(domain.UUIDString()))
+            mended = guest_xml.with_own_screen(domain.XMLDesc(_INACTIVE), folder)
+            if mended is not None:
+                conn.defineXML(mended)
+            ownership.close_socket(folder / guest_xml.SCREEN)
+
+    def _screen(self, domain: Any, uuid: str) -> Path:
+        about = self._about(domain) or {}
+        return Path(about.get("directory") or self._directory(uuid)) / guest_xml.SCREEN
 
     def _directory(self, uuid: str) -> Path:
         return self.state_dir / "instances" / uuid

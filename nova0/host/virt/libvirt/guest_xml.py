@@ -15,7 +15,8 @@ from nova0.objects.errors import DriverError
 from nova0.objects.instance import Instance
 
 NAMESPACE = "https://nova0.dev/xmlns/guest/1"
-ROOT_DISK, CONSOLE_LOG = "disk.qcow2", "console.log"
+ROOT_DISK, CONSOLE_LOG, SCREEN = "disk.qcow2", "console.log", "vnc"
+MOST_SOCKET_PATH = 107  # bytes the kernel takes for a UNIX socket's path
 DEFAULT_COMMAND_LINE = "console=ttyS0 quiet"
 
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -135,9 +136,10 @@ def _devices(instance: Instance, disks: GuestDisks, properties: dict[str, str], 
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(disks.directory / CONSOLE_LOG), append="on")
     ET.SubElement(serial, "target", port="0")
-    if machine.vnc:
+    screen = disks.directory / SCREEN
+    if machine.vnc and fits(screen):
         ET.SubElement(devices, "input", type="tablet", bus="virtio")
-        ET.SubElement(devices, "graphics", type="vnc", port="-1", autoport="yes", listen="127.0.0.1")
+        devices.append(_screen(screen))
         video = ET.SubElement(devices, "video")
         ET.SubElement(video, "model", type="vga" if machine.arch == "x86_64" else "virtio")
     ET.SubElement(devices, "memballoon", model="virtio")
@@ -165,6 +167,33 @@ def _config_drive(path: Path, bus: str) -> ET.Element:
         drive.set("device", "cdrom")
     ET.SubElement(drive, "readonly")
     return drive
+
+
+def _screen(path: Path) -> ET.Element:
+    graphics = ET.Element("graphics", type="vnc")
+    ET.SubElement(graphics, "listen", type="socket", socket=str(path))
+    return graphics
+
+
+def fits(screen: Path) -> bool:
+    """Whether a UNIX socket can have that path."""
+    return len(str(screen).encode()) <= MOST_SOCKET_PATH
+
+
+def with_own_screen(text: str, directory: Path) -> str | None:
+    """A domain with its VNC as a UNIX socket in its guest's folder, for one whose VNC listens on TCP; else None."""
+    domain = ET.fromstring(text)  # noqa: S314  libvirt's own answer
+    devices = domain.find("devices")
+    for graphics in devices.findall("graphics[@type='vnc']") if devices is not None else ():
+        listen = graphics.find("listen")
+        if graphics.get("socket") is None and (listen is None or listen.get("type") != "socket"):
+            assert devices is not None
+            place = list(devices).index(graphics)
+            devices.remove(graphics)
+            if fits(directory / SCREEN):
+                devices.insert(place, _screen(directory / SCREEN))
+            return ET.tostring(domain, encoding="unicode")
+    return None
 
 
 def _text(parent: ET.Element, tag: str, text: object, **attributes: str) -> ET.Element:
