@@ -35,7 +35,8 @@ _NAMES = ("uuid", "name", "project_id", "flavor", "vm_state", "task_state", "lau
 def of_servers(start: float, stop: float, project_id: str | None, after: str = "", most: int = AT_ONCE) -> list[Span]:
     """The first `most` servers with uuids after `after` that ran at some time within [start, stop], by uuid;
     None: of all projects. Those whose rows have aged out are among them."""
-    rows = [row for table in (InstanceRow, PastInstanceRow) for row in _ran(table, start, stop, project_id, after, most)]
+    tables = (InstanceRow, PastInstanceRow)
+    rows = [row for table in tables for row in _ran(table, start, stop, project_id, after, most)]
     found = []
     for row in sorted(rows, key=lambda row: str(row["uuid"]))[:most]:
         launched, terminated = row["launched_at"], row["terminated_at"]

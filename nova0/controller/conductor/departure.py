@@ -70,6 +70,7 @@ def _end(uuid: str, host: str) -> list[str]:
         host=None,
         node=None,
         host_leased_until=None,
+        admin_password=None,
     )
     record_fault(uuid, message, host)
     return heard_by
