@@ -40,7 +40,7 @@ def local_node(args: argparse.Namespace, processes: tuple[str, ...] = PROCESSES)
         return
     _not_put_out(state_paths[0])
     looked = " and ".join(str(place / "run") for place in state_paths)
-    nobody = f"no agent of nova0 runs here ({looked}): `nova0 up` or `nova0 join TOKEN`"
+    nobody = f"no agent of nova0 runs here ({looked}): `nova0 up` or `nova0 join -`"
     raise Failure(refused[0] if refused else nobody)
 
 

@@ -39,7 +39,7 @@ MOST = 4096  # tombstones kept; more are refused, and `nova0 evict` says so
 MOST_BAD = 4  # that do not hold in one message; the rest of it is not looked at
 LEFT = "left the cluster"  # reason of a tombstone that a machine asked for itself
 MOST_BYTES = 2 * MAX_SIGNED_BYTES + 200
-COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join TOKEN`"
+COME_BACK = "Back in with a new key only: `nova0 token` on a controller, then here `nova0 down` and `nova0 join -`"
 
 _read = msgspec.msgpack.Decoder(Stone).decode
 

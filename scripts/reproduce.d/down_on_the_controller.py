@@ -24,7 +24,7 @@ def attack(world):
     world.defer(end)
     run("one", "up", "--fake", "--daemon", "--host", "one", "--port", str(world.free_port()))
     token = run("one", "token").stdout.split()[-1]
-    run("two", "join", token, "--fake", "--daemon", "--host", "two")
+    run("two", "join", "-", "--fake", "--daemon", "--host", "two", said=token)
     for name in states:
         world.until(lambda name=name: run("one", "launch", "tiny", f"on-{name}", "--host", name, OS_CLOUD="nova0-admin")
                     .returncode == 0, 60, f"a server on {name}")  # fmt: skip

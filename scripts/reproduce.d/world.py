@@ -44,13 +44,16 @@ class World:
         self.defer(cloud.stop)
         return cloud.start()
 
-    def nova0(self, *words: str, state: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-        """One command of the command line, without a terminal; `more`: environment variables."""
+    def nova0(
+        self, *words: str, state: Path | None = None, said: str = "", **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """One command of the command line, without a terminal; `said`: its standard input; `more`: environment
+        variables."""
         environment = {**os.environ, "NOVA0_STATE_PATH": str(state or self.folder / "state"), **more}
         return subprocess.run(
             [sys.executable, "-m", "nova0.cli.main", *words],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=said,
             capture_output=True,
             text=True,
             timeout=200,

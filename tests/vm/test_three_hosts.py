@@ -64,10 +64,10 @@ class Lab:
 
     def start(self) -> None:
         said = self.nova0("lab1", "up", "--daemon", "--host", "lab1", timeout_s=120)
-        token = re.search(r"nova0 join (\S+)", said).group(1)
-        self.nova0("lab2", "join", token, "--daemon", "--host", "lab2")
+        token = re.search(r"nova0 join - <<< (\S+)", said).group(1)
+        self.nova0("lab2", "join", "-", "--daemon", "--host", "lab2", said=token)
         token = self.nova0("lab1", "token").split()[-1]
-        self.nova0("lab3", "join", token, "--daemon", "--host", "lab3")
+        self.nova0("lab3", "join", "-", "--daemon", "--host", "lab3", said=token)
 
     def environment(self, name: str) -> dict[str, str]:
         host = self.hosts[name]
@@ -80,10 +80,11 @@ class Lab:
             "NOVA0_LIBVIRT__VIRT_TYPE": "qemu",
         }
 
-    def nova0(self, name: str, *words: str, check: bool = True, timeout_s: float = 60) -> str:
+    def nova0(self, name: str, *words: str, check: bool = True, timeout_s: float = 60, said: str = "") -> str:
         done = subprocess.run(
             ["ip", "netns", "exec", self.hosts[name].namespace, str(NOVA0), *words],
             env=self.environment(name),
+            input=said,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -225,7 +226,8 @@ def test_a_wrong_token_gets_nowhere_and_leaves_one_line(lab: Lab, switch: Switch
         wrong = msgspec.structs.replace(parse(token), secret=b"x" * 24).text()
         for _ in range(5):
             done = subprocess.run(
-                ["ip", "netns", "exec", stranger.namespace, str(NOVA0), "join", wrong, "--host", "lab4"],
+                ["ip", "netns", "exec", stranger.namespace, str(NOVA0), "join", "-", "--host", "lab4"],
+                input=wrong,
                 env=lab.environment("lab4"),
                 capture_output=True,
                 text=True,

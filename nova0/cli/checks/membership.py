@@ -32,7 +32,7 @@ def _put_out(look: Look) -> list[Finding]:
         return []
     remedy = (
         "its servers still run: nova0 leave --without-controller removes them; or back in: nova0 token on a "
-        "controller, then here nova0 down, nova0 join TOKEN"
+        "controller, then here nova0 down, nova0 join -"
     )
     return [Finding("membership", BLOCKS, put_out_text(stone), remedy)]
 

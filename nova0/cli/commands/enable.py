@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         raise Failure("writing a unit needs root: run it with sudo")
     stored = role.load(settings.state_path(args))
     if stored is None:
-        raise Failure("this machine has no role yet: `nova0 up` or `nova0 join TOKEN` first")
+        raise Failure("this machine has no role yet: `nova0 up` or `nova0 join -` first")
     program = os.path.abspath(sys.argv[0]) if os.path.exists(sys.argv[0]) else shutil.which("nova0") or "nova0"
     unit.enable(program)
     print(f"{unit.PATH.name} is enabled: this machine resumes as {' and '.join(stored.runs)} after a reboot")

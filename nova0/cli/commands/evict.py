@@ -3,7 +3,7 @@
 Every node that can be reached cuts it off within seconds; one that is away does so before it serves it again.
 It needs the authority of a controller's signer (run it there, as root) or an operator's key (`nova0 operator
 create`): with that it works on any member, also while no controller is up. HOST/user-NAME puts out one agent of
-a user only. The machine comes back with a new key: `nova0 token`, then there `nova0 down` and `nova0 join TOKEN`.
+a user only. The machine comes back with a new key: `nova0 token`, then there `nova0 down` and `nova0 join -`.
 
 This does not fence: its servers may still run there, and show UNKNOWN. Switch it off, then `nova0 fence HOST`
 settles what waits for it.

@@ -5,7 +5,7 @@ is any member's; a topic of your own that does not begin so has to be given by n
 
 Example:
     $ sudo nova0 token --uses 3 --expires 1d
-    nova0 join lQGsYzc4...
+    nova0 join - <<< lQGsYzc4...
     $ sudo nova0 token --role member --topic billing
 """
 
@@ -35,7 +35,7 @@ def seconds(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nova0.cli import membership, settings
+    from nova0.cli import joining_token, membership, settings
     from nova0.cli.failure import Failure
     from nova0.cli.output import show_json
 
@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
         facts = {"uses": args.uses, "expires_in_s": lifetime_s, "role": args.role, "host": args.host}
         show_json({"token": token, **facts, "topics": args.topic})
     else:
-        print(f"nova0 join {token}")
+        print(joining_token.line(token))
     return 0

@@ -11,7 +11,7 @@ Example:
     $ sudo nova0 up --daemon
     KVM does not answer; emulating
     nova0 is up after 9.1 s: http://127.0.0.1:8774
-    second box: nova0 join lQGsYzc4...
+    second box: nova0 join - <<< lQGsYzc4...
     $ nova0 up --fake --port 18774        # no root, no libvirt: servers are pretended
 """
 

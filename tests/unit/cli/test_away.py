@@ -85,7 +85,7 @@ def cluster(box):
     """A controller with a host, and a joined second host with one server each."""
     first, second = box("one"), box("two")
     first.up()
-    second.run("join", first.run("token").stdout.split()[-1], "--fake", "--daemon", "--host", "two")
+    second.run("join", "-", "--fake", "--daemon", "--host", "two", said=first.run("token").stdout.split()[-1])
     first.wait(lambda: any(m["node"] == "two/host" and m["status"] == "up" for m in first.json("agents")))
     for name in ("here", "there"):
         first.run("launch", "tiny", name, "--host", "two" if name == "there" else "one", OS_CLOUD="nova0-admin")
@@ -134,7 +134,7 @@ def test_a_host_leaves_after_a_yes_and_its_servers_say_so(cluster):
     first.run("rm", "there", OS_CLOUD="nova0-admin")
     assert "in no cluster" in second.run("leave").stdout
     # the name is free again
-    second.run("join", first.run("token").stdout.split()[-1], "--fake", "--daemon", "--host", "two")
+    second.run("join", "-", "--fake", "--daemon", "--host", "two", said=first.run("token").stdout.split()[-1])
     first.run("launch", "tiny", "again", "--host", "two", OS_CLOUD="nova0-admin")
     assert len(guests(second)) == 1
 
@@ -404,7 +404,7 @@ def test_a_host_that_was_put_out_removes_its_guests_only_when_told_to(cluster):
     assert guests(second) == [] and not (second.state / "mesh").exists() and (second.state / "log").exists()
     first.run("fence", "two", OS_CLOUD="nova0-admin")
     first.run("rm", "there", OS_CLOUD="nova0-admin")
-    second.run("join", first.run("token").stdout.split()[-1], "--fake", "--daemon", "--host", "two")
+    second.run("join", "-", "--fake", "--daemon", "--host", "two", said=first.run("token").stdout.split()[-1])
 
 
 @pytest.mark.slow
