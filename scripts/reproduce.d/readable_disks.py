@@ -26,4 +26,5 @@ def _as_nobody(paths):
     reads = ["xargs", "-0", "sh", "-c", 'for path; do test -r "$path" && echo "$path"; done; true', "sh"]
     nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     names = "\0".join(map(str, paths))
-    return subprocess.run([*nobody, *reads], input=names, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run([*nobody, *reads], input=names, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

@@ -115,6 +115,19 @@ def cut(items: Sequence[T], limit: int) -> tuple[Sequence[T], bool]:
     return items[:limit], len(items) > limit
 
 
+PAGE_BYTES = 2 << 20  # of one page of a list whose items users make large
+
+
+def cut_by_bytes(page: Sequence[T], more: bool, length: Callable[[T], int]) -> tuple[Sequence[T], bool]:
+    """A page cut where it holds PAGE_BYTES, and whether more remain; one item at least."""
+    size = 0
+    for number, item in enumerate(page):
+        size += length(item)
+        if number and size > PAGE_BYTES:
+            return page[:number], True
+    return page, more
+
+
 def network_page(
     request: Request, name: str, items: list[T], id_of: Callable[[T], str], view: Callable[[T], Any]
 ) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def set_limits(project_id: str, limits: dict[str, int]) -> None:
 
 def forget_limits(project_id: str) -> None:
     """Back to the defaults."""
-    QuotaRow.delete().where(QuotaRow.project_id == project_id).execute()
+    ours = QuotaRow.resource.in_(RESOURCES + NETWORK_RESOURCES)
+    QuotaRow.delete().where(QuotaRow.project_id == project_id, ours).execute()
 
 
 def used_by(project_id: str) -> Used:

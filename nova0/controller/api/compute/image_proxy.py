@@ -9,6 +9,7 @@ from nova0.controller.api import paging
 from nova0.controller.api import validation as v
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.compute.views.links import pair
+from nova0.controller.api.image.views import length
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.compute import boot_image
@@ -76,6 +77,7 @@ def _list(request: Request, view: Any) -> dict[str, Any]:
     rows = paging.ordered(rows, keys, getattr)
     limit = paging.limit_of(query)
     page, more = paging.cut(paging.after_marker(rows, query.get("marker"), lambda row: row.id), limit)
+    page, more = paging.cut_by_bytes(page, more, length)
     last = page[-1].id if page else ""
     return {"images": [view(request, row) for row in page]} | paging.compute_links(
         request, "images", page, limit, more, last

@@ -11,7 +11,6 @@ from nova0.controller.api.request import Request
 from nova0.controller.db.image_tables import ImageRow
 from nova0.controller.image.formats import CONTAINER_FORMATS, DISK_FORMATS
 
-PROPERTIES_MOST = 128
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _TAG = {"type": "string", "maxLength": 255, "pattern": v.PRINTABLE}
 CHECKS: dict[str, dict[str, Any]] = {
@@ -39,10 +38,6 @@ def set_field(request: Request, row: ImageRow, name: str, value: Any) -> None:
         raise errors.forbidden("locations: images are kept by this service; upload the bytes instead.")
     if name not in CHECKS:
         v.check(_PROPERTY, {name: value})
-        if len(row.properties) >= PROPERTIES_MOST and name not in row.properties:
-            raise errors.ApiError(
-                413, f"The limit has been exceeded on the number of image properties: {PROPERTIES_MOST}."
-            )
         row.properties = row.properties | {name: value}
         return
     v.check(_SCHEMAS[name], {name: value})

@@ -12,7 +12,9 @@ from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.image_tables import ImageRow
 from nova0.controller.image import books, formats, storage
+from nova0.controller.quota import images
 
+_UPLOADS = images.Uploads()
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -42,26 +44,38 @@ def _receive(request: Request, image_id: str, length: int | None) -> None:
         return row
 
     def done(received: storage.Received) -> None:
-        if not request.store.write(lambda: books.activate(image_id, received)):
+        if not request.store.write(lambda: _activate(image_id, received)):
             raise ApiError(410, f"Image {image_id} was deleted while its bytes came.")
 
-    declared = begin().disk_format or ""
+    row = begin()
+    declared = row.disk_format or ""
+    owner = row.owner or ""
     try:
         storage.receive(
             request.services.state_dir,
             image_id,
-            request.stream(),
+            _UPLOADS.watched(
+                owner, request.stream(), lambda: request.store.read(lambda: images.room(owner)), length
+            ),
             declared,
             length,
             begin=begin,
             done=done,
         )
+    except images.OverLimit as error:
+        raise ApiError(413, str(error)) from None
     except storage.UploadBusy:
         raise errors.conflict(f"Image {image_id} is being uploaded by another request.") from None
     except storage.StorageFull as error:
         raise ApiError(413 if error.too_large else 507, str(error)) from None
     except formats.BadFormat as error:
         raise errors.bad_request(f"Image {image_id} was refused: {error}.") from None
+
+
+def _activate(image_id: str, received: storage.Received) -> bool:
+    row = ImageRow.one("id", image_id)
+    images.bytes_more((row.owner if row else None) or "", received.size)
+    return books.activate(image_id, received)
 
 
 @route("GET", "/images/<image_id>/file", needs="reader")

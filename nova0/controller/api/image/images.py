@@ -7,11 +7,13 @@ from typing import Any
 
 from nova0.controller.api import errors
 from nova0.controller.api.image import fields, search, views
+from nova0.controller.api.image.limited import limited
 from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.base_table import now
 from nova0.controller.db.image_tables import ImageMemberRow, ImageRow
 from nova0.controller.image import storage
+from nova0.controller.quota import images
 from nova0.native import offload
 
 
@@ -31,6 +33,9 @@ def create(request: Request) -> Answer:
         row = ImageRow(id=image_id, owner=owner, properties={}, tags=[])
         for name, value in wanted.items():
             fields.set_field(request, row, name, value)
+        with limited():
+            images.one_more(row.owner or "")
+            images.properties(row.owner or "", {}, row.properties)
         row.save(force_insert=True)
         return views.view(row)
 

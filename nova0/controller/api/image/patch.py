@@ -6,11 +6,13 @@ from typing import Any
 
 from nova0.controller.api import errors
 from nova0.controller.api.image import fields, views
+from nova0.controller.api.image.limited import limited
 from nova0.controller.api.keywords import shown
 from nova0.controller.api.request import Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.base_table import now
 from nova0.controller.db.image_tables import ImageRow
+from nova0.controller.quota import images
 
 _NEW = "application/openstack-images-v2.1-json-patch"
 _OLD = "application/openstack-images-v2.0-json-patch"
@@ -24,8 +26,11 @@ def update(request: Request, image_id: str) -> dict[str, Any]:
 
     def closure() -> dict[str, Any]:
         row = views.own(request, image_id)
+        before = row.properties
         for operation, name, value in changes:
             _apply(request, row, operation, name, value)
+        with limited():
+            images.properties(row.owner or "", before, row.properties)
         row.updated_at = now()
         row.save()
         return views.view(row)

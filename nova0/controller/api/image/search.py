@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from nova0.controller.api import errors, paging, turns
 from nova0.controller.api import validation as v
-from nova0.controller.api.image.views import view
+from nova0.controller.api.image.views import length, view
 from nova0.controller.api.request import Request
 from nova0.controller.api.times import seconds_of
 from nova0.controller.db.image_tables import ImageMemberRow, ImageRow
@@ -49,7 +49,7 @@ def page(request: Request) -> dict[str, Any]:
         rows += turns.those(lambda row: all(test(row) for test in tests), piece)
     rows = paging.ordered(rows, keys, getattr)
     rows = list(paging.after_marker(rows, request.query.get("marker"), lambda row: str(row.id)))
-    shown, more = paging.cut(rows, limit)
+    shown, more = paging.cut_by_bytes(*paging.cut(rows, limit), length)
     pairs = [(key, value) for key in request.query if key != "marker" for value in request.query.all(key)]
     answer: dict[str, Any] = {
         "images": turns.each(view, shown),

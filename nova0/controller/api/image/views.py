@@ -48,6 +48,11 @@ def view(row: ImageRow) -> dict[str, Any]:
     }
 
 
+def length(row: ImageRow) -> int:
+    """Bytes of what is shown of it, about."""
+    return 1000 + sum(len(name) + len(str(value)) for name, value in row.properties.items()) + sum(map(len, row.tags))
+
+
 def get(request: Request, image_id: str) -> ImageRow:
     """Inside a store closure: an image the caller may see by its id. ApiError 404."""
     row = ImageRow.get_or_none(ImageRow.id == image_id, ImageRow.deleted_at.is_null())
