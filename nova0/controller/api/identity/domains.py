@@ -105,7 +105,10 @@ def delete(request: Request, domain_id: str) -> None:
         for user in UserRow.select().where(UserRow.domain_id == domain_id):
             removal.user(user.id)
         for project in ProjectRow.select().where(ProjectRow.domain_id == domain_id):
-            removal.project(project.id)
+            try:
+                removal.project(project.id)
+            except removal.StillUsed as left:
+                raise errors.conflict(str(left)) from None
         removal.assignments("domain", domain_id)
         row.delete_instance()
 

@@ -123,7 +123,10 @@ def update(request: Request, project_id: str) -> dict[str, Any]:
 def delete(request: Request, project_id: str) -> None:
     def closure() -> None:
         get(project_id)
-        removal.project(project_id)
+        try:
+            removal.project(project_id)
+        except removal.StillUsed as left:
+            raise errors.conflict(str(left)) from None
 
     request.store.write(closure)
 
