@@ -97,6 +97,11 @@ ATTACKS = {
     "a guest that goes for its host, for another network, or for the cluster's machines by its gateway",
     "a guest that speaks as another, as the gateway, or under a false source through NAT",
     "a guest that declines, releases or asks for a neighbour's DHCP lease",
+    "a member who fills store and disk with images, their properties or uploads without a length",
+    "a join token read from the list of processes, or from the machine's journal",
+    "servers and images left without an owner by the deletion of their project",
+    "what a user told a server in confidence, read from the files after it is gone",
+    "another user of a host who reads or lists guests' disks, consoles and cached images, or opens a guest's screen",
 }
 
 
