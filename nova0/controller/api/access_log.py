@@ -13,7 +13,9 @@ BURST, PER_S = 100.0, 5.0  # lines of strangers at one address; the next line sa
 ADDRESSES_MOST = 4096
 SHOWN_MOST = 512  # characters of a request line
 
-_SECRET_FIELD = re.compile(r"(?i)([?&][^=&\s]{0,64}(?:pass|secret|token|auth|key|data|credential)[^=&\s]{0,64}=)[^&\s]*")
+_SECRET_FIELD = re.compile(
+    r"(?i)([?&][^=&\s]{0,64}(?:pass|secret|token|auth|key|data|credential)[^=&\s]{0,64}=)[^&\s]*"
+)
 _LONG = re.compile(r"[A-Za-z0-9_\-%=+.~]{64,}")  # no id or name of ours is so long; a token is
 
 

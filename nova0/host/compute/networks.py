@@ -18,7 +18,7 @@ from gevent.lock import RLock
 from nova0 import atomic_file
 from nova0.host.metadata.server import MetadataServer
 from nova0.host.network.carrier import Carrier
-from nova0.objects.errors import NetworkError, NotSupported
+from nova0.objects.errors import NetworkError
 from nova0.objects.network import NetworkPiece, NetworkView, Port, whole
 from nova0.rpcapi.conductor import ConductorAPI
 

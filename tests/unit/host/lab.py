@@ -68,10 +68,11 @@ class FakeConductor(ConductorAPI):
         ]
 
     def networks_after(self, after: str) -> NetworkPieces:
-        first = int(after or 0)
+        marks = ["", *(f"{view.id} ~" for view in self.views)]
+        first = marks.index(after)
         more = first + 1 < len(self.views)
         pieces = tuple(in_piece(view) for view in self.views[first : first + 1])
-        return NetworkPieces(pieces=pieces, after=f"{first + 1:06}" if more else "")
+        return NetworkPieces(pieces=pieces, after=marks[first + 1] if more else "")
 
     def power_changed(self, uuid: str, generation: int, power_state: int) -> None:
         self.changes.append((uuid, generation, power_state))
