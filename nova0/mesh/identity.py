@@ -167,9 +167,7 @@ def load(state_dir: str | Path) -> Identity:
     """Raises JoinRefused, with the remedy, on a machine that is not a member."""
     folder = Path(state_dir)
     if not is_member(folder):
-        raise JoinRefused(
-            f"{folder}: this machine is in no cluster: `nova0 up` starts one, `nova0 join -` joins one"
-        )
+        raise JoinRefused(f"{folder}: this machine is in no cluster: `nova0 up` starts one, `nova0 join -` joins one")
     _finish_switch(folder)
     return Identity(folder, (folder / "root.pub").read_bytes(), keys.node_key(folder), _chain(folder))
 

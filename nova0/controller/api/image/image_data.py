@@ -54,9 +54,7 @@ def _receive(request: Request, image_id: str, length: int | None) -> None:
         storage.receive(
             request.services.state_dir,
             image_id,
-            _UPLOADS.watched(
-                owner, request.stream(), lambda: request.store.read(lambda: images.room(owner)), length
-            ),
+            _UPLOADS.watched(owner, request.stream(), lambda: request.store.read(lambda: images.room(owner)), length),
             declared,
             length,
             begin=begin,
