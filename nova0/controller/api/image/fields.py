@@ -11,6 +11,7 @@ from nova0.controller.api.request import Request
 from nova0.controller.db.image_tables import ImageRow
 from nova0.controller.image.formats import CONTAINER_FORMATS, DISK_FORMATS
 
+PROPERTIES_AT_ONCE = 1000  # where a project's limits allow more
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _TAG = {"type": "string", "maxLength": 255, "pattern": v.PRINTABLE}
 CHECKS: dict[str, dict[str, Any]] = {
@@ -38,7 +39,8 @@ def set_field(request: Request, row: ImageRow, name: str, value: Any) -> None:
         raise errors.forbidden("locations: images are kept by this service; upload the bytes instead.")
     if name not in CHECKS:
         v.check(_PROPERTY, {name: value})
-        row.properties = row.properties | {name: value}
+        row.properties[name] = value
+        row.properties = row.properties  # known to be changed
         return
     v.check(_SCHEMAS[name], {name: value})
     admin = request.context.is_admin

@@ -26,11 +26,16 @@ def create(request: Request) -> Answer:
     owner = request.context.project_id if request.context.is_admin and wanted.get("owner") else request.project_id
     image_id = wanted.pop("id", None) or str(uuid.uuid4())
     _check_id(image_id)
+    given = {name: value for name, value in wanted.items() if name not in fields.CHECKS}
+    if len(given) > fields.PROPERTIES_AT_ONCE:
+        raise errors.ApiError(413, f"One request sets at most {fields.PROPERTIES_AT_ONCE} properties of an image.")
 
     def closure() -> dict[str, Any]:
         if ImageRow.get_or_none(ImageRow.id == image_id) is not None:
             raise errors.conflict(f"Image ID {image_id} already exists!")
         row = ImageRow(id=image_id, owner=owner, properties={}, tags=[])
+        with limited():  # before each is looked at
+            images.properties(owner or "", {}, given)
         for name, value in wanted.items():
             fields.set_field(request, row, name, value)
         with limited():

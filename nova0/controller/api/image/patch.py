@@ -26,7 +26,7 @@ def update(request: Request, image_id: str) -> dict[str, Any]:
 
     def closure() -> dict[str, Any]:
         row = views.own(request, image_id)
-        before = row.properties
+        before = dict(row.properties)
         for operation, name, value in changes:
             _apply(request, row, operation, name, value)
         with limited():
