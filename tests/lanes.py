@@ -126,5 +126,6 @@ def main(kept: Path, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # in a shell's background SIGINT is ignored, and so would be here
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -37,7 +37,7 @@ def halves():
             make_host(name, f"{tag}v{number}", f"{tag}{'ab'[number // 2]}", f"{NET}.{number + 1}/24")
         yield names, lambda apart: ip("link", "set", f"{tag}ja", "down" if apart else "up")
     finally:
-        remove(names, [f"{tag}ja", f"{tag}a", f"{tag}b"])
+        remove(names, [*(f"{tag}v{n}" for n in range(4)), f"{tag}ja", f"{tag}a", f"{tag}b"])
 
 
 def asked(settings, what, *args):
