@@ -5,12 +5,12 @@ import hashlib
 import json
 import os
 import socket
-import struct
 import threading
 
 import pytest
 
 from nova0.controller.image import books, storage
+from tests.disk_images import qcow2
 
 V2 = "/image/v2"
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -39,11 +39,6 @@ def change(http, image, *operations, old=False):
 def left_on_disk(cloud, image):
     folder = storage.folder(cloud.services.state_dir)
     return sorted(name for name in os.listdir(folder) if name.startswith(image["id"])) if folder.exists() else []
-
-
-def qcow2(size=1 << 30, backing=0, incompatible=0, version=3):
-    head = b"QFI\xfb" + struct.pack(">IQIIQ", version, backing, 0, 16, size)
-    return head.ljust(72, b"\0") + struct.pack(">Q", incompatible) + bytes(4096)
 
 
 @pytest.mark.covers("S032", "S231")
@@ -155,6 +150,13 @@ def test_a_full_disk_is_told_and_the_image_stays_queued(cloud, monkeypatch):
         ("qcow2", qcow2(version=9), "version 9"),
         ("qcow2", b"QFI\xfb", "cut short"),
         ("raw", b"KDMV" + bytes(1000), "vmdk"),
+        ("qcow2", qcow2(size=2 << 60), "at most"),
+        ("qcow2", qcow2(method=2), "encrypted"),
+        ("qcow2", qcow2(l1_entries=0x7FFFFFFF), "entries"),
+        ("qcow2", qcow2(snapshots=1_000_000), "snapshots"),
+        ("qcow2", qcow2()[:200], "cut short"),
+        ("raw", bytes(0x8001) + b"CD001" + bytes(2000), "iso"),
+        ("raw", b"", "no bytes"),
     ],
 )
 def test_bytes_that_are_not_what_was_declared_are_refused(cloud, declared, data, word):
@@ -170,6 +172,18 @@ def test_a_sound_qcow2_tells_its_virtual_size(cloud):
     image = make(cloud.demo, "sound", disk_format="qcow2")
     assert upload(cloud.demo, image, qcow2(size=7 << 30)).status_code == 204
     assert show(cloud.demo, image)["virtual_size"] == 7 << 30
+
+
+def test_an_image_of_a_larger_disk_than_the_flavor_gives_is_told_at_once(cloud):
+    image = make(cloud.demo, "large", disk_format="qcow2")
+    assert upload(cloud.demo, image, qcow2(size=70 << 30)).status_code == 204
+    flavor = {"name": "small", "ram": 64, "vcpus": 1, "disk": 20}
+    made = cloud.admin.post("/v2.1/flavors", {"flavor": flavor}).json()["flavor"]["id"]
+    wanted = {"name": "s", "imageRef": image["id"], "flavorRef": made, "networks": "none"}
+    answer = cloud.demo.post("/v2.1/servers", {"server": wanted}, version="2.90")
+    assert cloud.admin.delete(f"/v2.1/flavors/{made}").status_code == 202
+    assert answer.status_code == 400
+    assert str(70 << 30) in answer.json()["badRequest"]["message"]
 
 
 @pytest.mark.covers("S075")

@@ -102,6 +102,7 @@ ATTACKS = {
     "servers and images left without an owner by the deletion of their project",
     "what a user told a server in confidence, read from the files after it is gone",
     "another user of a host who reads or lists guests' disks, consoles and cached images, or opens a guest's screen",
+    "an image whose tables lie, name other files, are encrypted or cut short, or that is something else than declared",
 }
 
 

@@ -27,6 +27,12 @@ def ref(image_id: str, context: RequestContext) -> ImageRef:
     return found
 
 
+def disk_bytes(image_id: str) -> int:
+    """How large a disk the image needs: what a guest sees of it, or its bytes where that is not known."""
+    row = ImageRow.get_by_id(image_id)
+    return max(row.size or 0, row.virtual_size or 0)
+
+
 def find(image_id: str, context: RequestContext) -> ImageRow | None:
     """An image that exists and is shown to the caller: its own, public, community or shared with its project."""
     row = ImageRow.one("id", image_id)

@@ -74,7 +74,12 @@ def boot(context: RequestContext, wanted: Wanted) -> list[InstanceRow]:
     image = boot_image.ref(wanted.image_id, context)
     if not flavor.root_gb and not context.is_admin:
         raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
-    flavors.check_image_fits(flavor, min_ram_mb=image.min_ram_mb, min_disk_gb=image.min_disk_gb, size_bytes=image.size)
+    flavors.check_image_fits(
+        flavor,
+        min_ram_mb=image.min_ram_mb,
+        min_disk_gb=image.min_disk_gb,
+        size_bytes=boot_image.disk_bytes(image.id),
+    )
     disk_config = _disk_config(wanted, image)
     key = _keypair(context, wanted)
     _check_place(wanted)

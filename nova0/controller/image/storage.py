@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nova0 import atomic_file
-from nova0.controller.image import formats
+from nova0.disk_image import inspection
 from nova0.native import offload
 
 LOG = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def receive(
     """Take in an image. `begin` and `done` run while the image is locked for this upload alone: `begin` raises
     where it has bytes already, `done` records them.
 
-    Nothing is left when this raises: UploadBusy, StorageFull, formats.BadFormat, or whatever `pieces` (the
+    Nothing is left when this raises: UploadBusy, StorageFull, layout.BadFormat, or whatever `pieces` (the
     sender stopped), `begin` or `done` raise.
     """
     make_folder(state_dir)
@@ -153,7 +153,7 @@ def _receive(state_dir: Path, image_id: str, descriptor: int, pieces: Iterable[b
     sink = _Sink(descriptor)
     for block in _gathered(pieces):
         offload(sink.take, block)
-    virtual_size = formats.check(declared, sink.head, sink.size)
+    virtual_size = inspection.inspect(descriptor, declared)
     offload(os.fsync, descriptor)
     os.rename(_part(state_dir, image_id), path(state_dir, image_id))
     offload(atomic_file.sync_folder, folder(state_dir))
@@ -178,11 +178,8 @@ class _Sink:
         self.md5 = hashlib.md5(usedforsecurity=False)  # the field's `checksum`; trust rests on sha512
         self.sha512 = hashlib.sha512()
         self.size = 0
-        self.head = b""
 
     def take(self, block: bytes) -> None:
-        if len(self.head) < formats.HEAD_BYTES:
-            self.head += block[: formats.HEAD_BYTES - len(self.head)]
         self.md5.update(block)
         self.sha512.update(block)
         self.size += len(block)

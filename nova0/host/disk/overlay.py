@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
+from nova0.disk_image import bounded, inspection
+from nova0.disk_image.layout import BadFormat
 from nova0.objects.errors import DriverError, ImageUnusable, NoSpace
 
 GIB = 1024**3
@@ -45,13 +46,18 @@ def virtual_size(path: Path, disk_format: str) -> int:
 
 
 def _stands_alone(base: Path, disk_format: str) -> int:
-    """Bytes a guest would see. An image may name other files of this host as its backing or data file; a
-    guest would read them: ImageUnusable."""
+    """Bytes a guest would see. An image may name other files of this host as its backing or data file, which a
+    guest would read, or be none that QEMU should open: ImageUnusable."""
+    try:
+        with open(base, "rb") as file:
+            virtual = inspection.inspect(file.fileno(), disk_format)
+    except BadFormat as error:
+        raise ImageUnusable(f"making a disk: {error}") from None
     info = _info(base, disk_format)
     elsewhere = info.get("backing-filename") or info.get("format-specific", {}).get("data", {}).get("data-file")
     if elsewhere:
         raise ImageUnusable(f"making a disk: the image refers to another file ({elsewhere}): upload it flattened")
-    return int(info["virtual-size"])
+    return max(virtual or 0, int(info["virtual-size"]))
 
 
 def _backing(path: Path) -> Path | None:
@@ -66,7 +72,9 @@ def _info(path: Path, disk_format: str) -> dict:
 
 def _run(command: list[str], step: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = bounded.run(command)
+    except bounded.TookTooMuch as error:
+        raise DriverError(f"{step}: {error}") from None
     except FileNotFoundError as error:
         raise DriverError(f"{step}: no {command[0]} here: install qemu-utils") from error
     if done.returncode:

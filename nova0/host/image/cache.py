@@ -21,6 +21,8 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from nova0 import atomic_file, clock
+from nova0.disk_image import inspection
+from nova0.disk_image.layout import BadFormat
 from nova0.host.disk import ownership
 from nova0.host.disk.ownership import Owner
 from nova0.mesh.bus import Bus
@@ -35,6 +37,7 @@ from nova0.rpcapi.images import ImagesAPI
 
 LOG = logging.getLogger(__name__)
 GIB = 1024**3
+CONTAINERS = {"bare", "ami", "aki", "ari"}  # nothing around the bytes
 FORMATS = {"raw", "qcow2", "aki", "ari"}  # aki, ari: the field's names for a kernel and a ramdisk
 PATIENCE_S = 120.0  # with everybody it could come from, since the last bytes that came
 WATCH_S = 1.0  # who waits looks at least so often whether it is still wanted
@@ -136,6 +139,11 @@ class ImageCache:
                 f"{self.host}: image {image.name} has disk format {image.disk_format}, which this host cannot boot: "
                 f"convert it to qcow2 or raw (qemu-img convert) and upload that"
             )
+        if image.container_format not in CONTAINERS:
+            raise ImageUnusable(
+                f"{self.host}: image {image.name} has container format {image.container_format}, which this host "
+                "cannot boot: upload the disk that is in it, with container_format bare"
+            )
 
     def _bring(self, image: ImageRef, path: Path, coming: _Download) -> None:
         """The download's own greenlet: nobody who waits can take it from the others."""
@@ -226,18 +234,13 @@ class ImageCache:
         )
 
     def _check_content(self, image: ImageRef, part: Path) -> None:
-        """A qcow2 that names other files would let a guest read this host's."""
-        if image.disk_format != "qcow2":
-            return
-        with open(part, "rb") as file:
-            head = file.read(80)
-        version = int.from_bytes(head[4:8], "big")
-        backing = int.from_bytes(head[8:16], "big")
-        external = version >= 3 and int.from_bytes(head[72:80], "big") & 4
-        if head[:4] != b"QFI\xfb" or backing or external:
+        """The controller looked too, but an image may be of an earlier time, when it saw less."""
+        try:
+            with open(part, "rb") as file:
+                inspection.inspect(file.fileno(), image.disk_format)
+        except BadFormat as error:
             part.unlink()
-            what = "is no qcow2 file" if head[:4] != b"QFI\xfb" else "names another file as its content"
-            raise ImageUnusable(f"{self.host}: image {image.name} {what}: flatten it with qemu-img convert -O qcow2")
+            raise ImageUnusable(f"{self.host}: image {image.name}: {error}") from None
 
 
 class _Download:

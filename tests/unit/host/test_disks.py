@@ -9,6 +9,7 @@ import pytest
 
 from nova0.host.disk import config_drive, overlay
 from nova0.objects.errors import DriverError, ImageUnusable
+from tests.disk_images import qcow2
 
 pytestmark = pytest.mark.covers("S280")
 
@@ -65,13 +66,22 @@ def test_an_image_that_points_at_other_files_of_the_host_is_refused(base, tmp_pa
     thief = tmp_path / "thief"
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", str(thief)]
     subprocess.run(command, check=True)
-    with pytest.raises(ImageUnusable, match="/etc/passwd"):
+    with pytest.raises(ImageUnusable, match="backing file"):
         overlay.make(tmp_path / "disk.qcow2", thief, "qcow2", 1)
     outside = tmp_path / "outside"
     data = ["-o", f"data_file={tmp_path / 'data'}", str(outside), "1M"]
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *data], check=True)
     with pytest.raises(ImageUnusable, match="another file"):
         overlay.make(tmp_path / "disk.qcow2", outside, "qcow2", 1)
+    assert not (tmp_path / "disk.qcow2").exists()
+
+
+@pytest.mark.parametrize("body", [qcow2()[:200], qcow2(size=2 << 60), qcow2(l1_entries=0x7FFFFFFF), qcow2(method=2)])
+def test_an_image_of_an_earlier_time_is_looked_into_before_a_disk_is_made_of_it(tmp_path, body):
+    base = tmp_path / "base"
+    base.write_bytes(body)
+    with pytest.raises(ImageUnusable, match=r"the qcow2 image|the image says"):
+        overlay.make(tmp_path / "disk.qcow2", base, "qcow2", 1)
     assert not (tmp_path / "disk.qcow2").exists()
 
 

@@ -19,6 +19,7 @@ from nova0.mesh.streams import contents
 from nova0.mesh.streams import files as files_module
 from nova0.objects.errors import ImageUnusable, NoSpace, Stale
 from nova0.rpcapi.images import ImagesAPI
+from tests.disk_images import qcow2
 from tests.unit.host.lab import FakeImages, a_view, an_instance
 
 PIECE = contents.BLOCK
@@ -188,20 +189,31 @@ def test_a_format_this_host_cannot_boot_is_refused(cache, images, disk_format):
     assert images.offsets == []
 
 
-def qcow2(backing: int = 0, version: int = 3, incompatible: int = 0) -> bytes:
-    head = b"QFI\xfb" + version.to_bytes(4, "big") + backing.to_bytes(8, "big")
-    return head.ljust(72, b"\0") + incompatible.to_bytes(8, "big") + bytes(400)
-
-
 def test_a_plain_qcow2_is_taken(cache, images):
     assert cache.fetch(images.add("i1", qcow2(), "qcow2")).exists()
 
 
-@pytest.mark.parametrize("body", [qcow2(backing=512), qcow2(incompatible=4), b"not a qcow2 at all" * 40])
-def test_a_qcow2_that_is_none_or_names_other_files_is_refused(cache, images, body):
-    with pytest.raises(ImageUnusable, match="flatten it"):
-        cache.fetch(images.add("i1", body, "qcow2"))
+@pytest.mark.parametrize(
+    ("body", "disk_format", "word"),
+    [
+        (qcow2(backing=512), "qcow2", "flatten it"),
+        (qcow2(incompatible=4), "qcow2", "flatten it"),
+        (b"not a qcow2 at all" * 40, "qcow2", "bytes are not"),
+        (qcow2()[:200], "qcow2", "cut short"),
+        (qcow2(snapshots=1_000_000), "qcow2", "snapshots"),
+        (bytes(0x8001) + b"CD001", "raw", "iso"),
+    ],
+)
+def test_an_image_of_an_earlier_time_that_no_host_should_open_is_refused(cache, images, body, disk_format, word):
+    with pytest.raises(ImageUnusable, match=f"lab1: image .*{word}"):
+        cache.fetch(images.add("i1", body, disk_format))
     assert list(cache.directory.iterdir()) == []
+
+
+def test_a_container_that_is_not_the_disk_itself_is_refused(cache, images):
+    with pytest.raises(ImageUnusable, match="container format ova"):
+        cache.fetch(images.add("i1", BODY, container_format="ova"))
+    assert images.offsets == []
 
 
 def test_an_image_id_cannot_lead_out_of_the_cache(cache, images):

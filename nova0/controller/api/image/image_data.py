@@ -11,8 +11,9 @@ from nova0.controller.api.image import views
 from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
 from nova0.controller.db.image_tables import ImageRow
-from nova0.controller.image import books, formats, storage
+from nova0.controller.image import books, storage
 from nova0.controller.quota import images
+from nova0.disk_image.layout import BadFormat
 
 _UPLOADS = images.Uploads()
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -66,7 +67,7 @@ def _receive(request: Request, image_id: str, length: int | None) -> None:
         raise errors.conflict(f"Image {image_id} is being uploaded by another request.") from None
     except storage.StorageFull as error:
         raise ApiError(413 if error.too_large else 507, str(error)) from None
-    except formats.BadFormat as error:
+    except BadFormat as error:
         raise errors.bad_request(f"Image {image_id} was refused: {error}.") from None
 
 
