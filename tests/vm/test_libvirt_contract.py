@@ -29,6 +29,11 @@ class TestLibvirt(DriverContract):
         for guest in opened.found():
             opened.remove(guest.uuid)
 
+    @pytest.fixture
+    def tmp_path(self, host):
+        """Where QEMU's user gets to."""
+        return host.state_dir
+
     def test_a_shutdown_request_returns_at_once_and_the_guest_obeys(self, driver, tmp_path, tiny_image):
         flavor = Flavor(flavor_id="1", name="m1.tiny", vcpus=1, memory_mb=192, root_gb=1)
         instance = an_instance(flavor=flavor)

@@ -16,7 +16,7 @@ def make(path: Path, base: Path | None, base_format: str, size_gb: int) -> bool:
     """Make `path` unless it is there on the same base; returns whether it was made. `size_gb` 0: as large as
     the base. A base larger than `size_gb` GiB is refused. Never half there: written aside and renamed.
     Raises NoSpace, ImageUnusable, DriverError with qemu-img's own words."""
-    if path.exists() and _backing(path) == (base.resolve() if base else None):
+    if path.exists() and backing(path) == (base.resolve() if base else None):
         return False
     size = size_gb * GIB
     if base is None and not size:
@@ -60,7 +60,8 @@ def _stands_alone(base: Path, disk_format: str) -> int:
     return max(virtual or 0, int(info["virtual-size"]))
 
 
-def _backing(path: Path) -> Path | None:
+def backing(path: Path) -> Path | None:
+    """The image under a guest's disk; None where there is none."""
     name = _info(path, "qcow2").get("full-backing-filename")
     return Path(name) if name else None
 

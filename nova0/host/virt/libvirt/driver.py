@@ -18,7 +18,7 @@ from nova0.config import CONF, declare
 from nova0.host.disk import overlay, ownership
 from nova0.host.disk.ownership import Owner
 from nova0.host.virt.driver import Driver, Found, GuestDisks
-from nova0.host.virt.libvirt import capacity, console_log, guest_xml, kvm_probe
+from nova0.host.virt.libvirt import capacity, confinement, console_log, guest_xml, kvm_probe
 from nova0.host.virt.libvirt.connection import Connection
 from nova0.host.virt.libvirt.events import Events
 from nova0.host.virt.libvirt.power import STOPPED, power_state
@@ -154,8 +154,10 @@ class LibvirtDriver(Driver):
         def work(domain: Any) -> None:
             if domain.state()[0] in STOPPED:
                 domain.create()
+                confinement.bound(domain)
             ownership.close_socket(self._screen(domain, uuid))
 
+        self._give_files("starting", uuid)
         self._on_guest("starting", uuid, work)
 
     def shut_down(self, uuid: str) -> None:
@@ -170,10 +172,12 @@ class LibvirtDriver(Driver):
 
     def reset(self, uuid: str) -> None:
         def work(domain: Any) -> None:
-            _destroy(domain)
             domain.create()
+            confinement.bound(domain)
             ownership.close_socket(self._screen(domain, uuid))
 
+        self._on_guest("resetting", uuid, _destroy)
+        self._give_files("resetting", uuid)
         self._on_guest("resetting", uuid, work)
 
     def pause(self, uuid: str) -> None:
@@ -257,6 +261,23 @@ class LibvirtDriver(Driver):
     def _screen(self, domain: Any, uuid: str) -> Path:
         about = self._about(domain) or {}
         return Path(about.get("directory") or self._directory(uuid)) / guest_xml.SCREEN
+
+    def _give_files(self, doing: str, uuid: str) -> None:
+        """A stopped guest's files may be of an earlier version, when guests ran as root: QEMU's user gets them."""
+
+        def work(domain: Any) -> tuple[str, str] | None:
+            if domain.state()[0] not in STOPPED:
+                return None
+            about = self._about(domain) or {}
+            return domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), about.get("directory", "")
+
+        found = self._on_guest(doing, uuid, work)
+        if found is not None:
+            folder = Path(found[1] or self._directory(uuid))
+            try:
+                confinement.hand_over(found[0], folder, self._owner)
+            except OSError as error:
+                raise DriverError(f"{self.host}: the files of guest {uuid}: {error}: mend {folder}") from error
 
     def _directory(self, uuid: str) -> Path:
         return self.state_dir / "instances" / uuid

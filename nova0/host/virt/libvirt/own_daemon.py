@@ -1,7 +1,8 @@
 """A libvirtd of our own, for machines without systemd and without a running one.
 
 It lives in a mount namespace where libvirt's fixed directories are those below `state_dir`/libvirt, so
-it shares nothing with a libvirtd of the machine. It outlives nova0's processes, as guests do.
+it shares nothing with a libvirtd of the machine. It outlives nova0's processes, as guests do. Its guests run as a user
+of their own (libvirt-qemu), with few devices, and bounded by control groups where the machine has them.
 """
 
 from __future__ import annotations
@@ -10,30 +11,40 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 import uuid
 from pathlib import Path
 
-from nova0 import atomic_file
+from nova0.host.virt.libvirt import confinement
 from nova0.objects.errors import DriverError
 
 START_S = 30.0  # a cold capability cache takes about 8 s
 STOP_S = 10.0
 MOST_SOCKET_PATH = 107  # bytes the kernel takes for a UNIX socket's path
 
-QEMU_CONF = """user = "root"
-group = "root"
+USER = "libvirt-qemu"  # Debian's; libvirtd does not start without it
+MOST_THREADS = 16384  # of all guests of a host together: the kernel counts them by user
+
+# Whose files are whose is nova0.host.disk.ownership's to say, so libvirt leaves owners as they are. Seccomp and no new
+# privileges are QEMU's own sandbox, which libvirt turns on where QEMU has it.
+QEMU_CONF = """user = "{user}"
+group = "{user}"
 dynamic_ownership = 0
 remember_owner = 0
 security_driver = "none"
-cgroup_controllers = [ ]
-namespaces = [ ]
+clear_emulator_capabilities = 1
+cgroup_controllers = [ {controllers} ]
+namespaces = [ {namespaces} ]
+max_processes = {most_threads}
+max_core = 0
 stdio_handler = "file"
 """
 
 LIBVIRTD_CONF = """host_uuid = "{host_uuid}"
 unix_sock_group = "root"
+unix_sock_ro_perms = "0700"
 unix_sock_rw_perms = "0700"
 auth_unix_rw = "none"
 auth_unix_ro = "none"
@@ -51,12 +62,43 @@ PLACES = {
     "etc": "/etc/libvirt",
 }
 
+# A folder above the state that others may not pass (a home) is covered by an empty one that has the folders guests need
+# in it; /dev is one of our own with the devices guests need, since QEMU's user can't use all that root can.
 _ENTER = """set -e
-home=$1; shift
+home=$1 closed=$2 kvm=$3 user=$4; shift 4
 mount --make-rprivate /
+if [ -n "$closed" ]; then
+  mount -t tmpfs -o mode=0711,size=1m passage /mnt
+  for folder in libvirt instances images; do
+    mkdir /mnt/$folder; mount --bind "${home%/*}/$folder" /mnt/$folder
+  done
+  mount -t tmpfs -o mode=0711,size=1m passage "$closed"
+  for folder in libvirt instances images; do
+    mkdir -p "${home%/*}/$folder"; mount --move /mnt/$folder "${home%/*}/$folder"
+  done
+  umount /mnt
+fi
+if [ "$kvm" != whole ]; then
+  mkdir -p "$home/dev"
+  mount -t tmpfs -o mode=0755,size=1m dev "$home/dev"
+  for node in null zero full random urandom tty ptmx vhost-net; do
+    if [ -e /dev/$node ]; then cp -a /dev/$node "$home/dev/$node"; fi
+  done
+  mkdir "$home/dev/pts" "$home/dev/shm" "$home/dev/net"
+  if [ -e /dev/net/tun ]; then cp -a /dev/net/tun "$home/dev/net/tun"; fi
+  if [ "$kvm" = yes ] && [ -e /dev/kvm ]; then
+    cp -a /dev/kvm "$home/dev/kvm"; chown "root:$user" "$home/dev/kvm"; chmod 0660 "$home/dev/kvm"
+  fi
+  for mounted in pts shm; do
+    if mountpoint -q /dev/$mounted; then mount --move /dev/$mounted "$home/dev/$mounted"; fi
+  done
+  ln -s /proc/self/fd "$home/dev/fd"
+  if mountpoint -q /dev; then umount -l /dev; fi
+  mount --move "$home/dev" /dev
+fi
 while [ "$1" != -- ]; do mkdir -p "$2"; mount --bind "$home/$1" "$2"; shift 2; done
 shift
-if [ -e "$home/no-kvm" ] && [ -e /dev/kvm ]; then
+if [ "$kvm" = whole ] && [ -e "$home/no-kvm" ] && [ -e /dev/kvm ]; then
   mount --bind "$home/no-kvm" /dev/kvm
   mount -o remount,bind,ro /dev/kvm
 fi
@@ -92,16 +134,19 @@ class OwnDaemon:
 
     def start(self) -> None:
         """Start it unless it runs; returns when its socket answers. Raises DriverError with the remedy."""
-        if self.pid() is not None and self.socket.exists():
-            return
         self._check()
-        self._write_files()
+        settings = self._settings()
+        if self.pid() is not None and self.socket.exists():
+            if all(path.exists() and path.read_text() == text for path, text in settings.items()):
+                return
+            self.stop()  # it is of an earlier version; guests run on as they are, and it takes them up again
+        self._write_files(settings)
         program = shutil.which("libvirtd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "libvirtd"
         binds = [word for name, place in PLACES.items() for word in (name, place)]
         daemon = [program, "-f", str(self.home / "libvirtd.conf"), "-p", str(self._pid_file)]
         with (self.home / "log" / "start.log").open("wb") as said:
             child = subprocess.Popen(
-                ["unshare", "-m", "sh", "-c", _ENTER, "sh", str(self.home), *binds, "--", *daemon],
+                ["unshare", "-m", "sh", "-c", _ENTER, "sh", str(self.home), *self._place(), *binds, "--", *daemon],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -152,17 +197,51 @@ class OwnDaemon:
         if len(str(self.socket).encode()) > MOST_SOCKET_PATH:
             raise DriverError(f"{self.host}: {self.socket} is too long for a socket: set a shorter state_path")
 
-    def _write_files(self) -> None:
-        for name in PLACES:
-            (self.home / name).mkdir(parents=True, exist_ok=True)
-        for name in ("qemu", "nwfilter", "hooks"):
-            (self.home / "etc" / name).mkdir(exist_ok=True)
-        atomic_file.write(self.home / "etc" / "qemu.conf", QEMU_CONF, 0o644)
+    def _settings(self) -> dict[Path, str]:
+        """What it is started with, file by file."""
         identity = self.home / "host_uuid"  # stable and unlike any other daemon's on this machine
         if not identity.exists():
-            atomic_file.write(identity, str(uuid.uuid4()), 0o644)
-        settings = LIBVIRTD_CONF.format(host_uuid=identity.read_text().strip(), log=self.home / "log" / "libvirtd.log")
-        atomic_file.write(self.home / "libvirtd.conf", settings, 0o644)
+            self.home.mkdir(parents=True, exist_ok=True)
+            identity.write_text(str(uuid.uuid4()))
+        controllers = confinement.controllers()
+        qemu = QEMU_CONF.format(
+            user=USER,
+            controllers=", ".join(f'"{name}"' for name in controllers),
+            namespaces='"mount"' if self._makes_devices() else "",
+            most_threads=MOST_THREADS,
+        )
+        daemon = LIBVIRTD_CONF.format(host_uuid=identity.read_text().strip(), log=self.home / "log" / "libvirtd.log")
+        return {self.home / "etc" / "qemu.conf": qemu, self.home / "libvirtd.conf": daemon}
+
+    def _makes_devices(self) -> bool:
+        """Whether this machine lets root make device files; some containers do not."""
+        probe = self.home / "null"
+        try:
+            probe.unlink(missing_ok=True)
+            os.mknod(probe, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except OSError:
+            return False
+        probe.unlink()
+        return True
+
+    def _place(self) -> list[str]:
+        """What the daemon's own view of the machine needs: the outermost folder above guests' files that QEMU's user
+        may not pass, how /dev is made, and the user."""
+        state = self.home.parent
+        closed = [str(folder) for folder in (*reversed(state.parents), state) if not folder.stat().st_mode & 0o001]
+        kvm = "whole" if not self._makes_devices() else "no" if self.without_kvm else "yes"
+        return [closed[0] if closed else "", kvm, USER]
+
+    def _write_files(self, settings: dict[Path, str]) -> None:
+        self.home.chmod(0o700)
+        for name in PLACES:
+            (self.home / name).mkdir(exist_ok=True)
+        for name in ("instances", "images"):
+            (self.home.parent / name).mkdir(mode=0o711, exist_ok=True)
+        for name in ("qemu", "nwfilter", "hooks"):
+            (self.home / "etc" / name).mkdir(exist_ok=True)
+        for path, text in settings.items():
+            path.write_text(text)
         hidden = self.home / "no-kvm"  # bound over the device read-only: not even root may write to it
         if self.without_kvm:
             hidden.touch()
