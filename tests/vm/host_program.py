@@ -7,6 +7,7 @@ line on standard output. Commands: ["prepare", instance, view], ["start", uuid, 
 """
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -64,19 +65,20 @@ class Program:
 
 
 def main(state_dir: str, image_dir: str) -> None:
+    answers = os.fdopen(os.dup(1), "w")  # the log takes what is printed from here on
     log.setup("INFO", f"{state_dir}/host.log")
     load([])
     CONF.set_override("connection_uri", "own", group="libvirt")
     CONF.set_override("virt_type", "qemu", group="libvirt")
     program = Program(Path(state_dir), Path(image_dir))
-    print(json.dumps("ready"), flush=True)
+    print(json.dumps("ready"), file=answers, flush=True)
     for line in iter(partial(offload, sys.stdin.readline), ""):
         name, *arguments = json.loads(line)
         try:
             answer = {"answer": msgspec.to_builtins(getattr(program, name)(*arguments))}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
     program.lab.close()
 
 

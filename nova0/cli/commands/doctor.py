@@ -25,7 +25,20 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nova0.cli import processes, role, settings
-    from nova0.cli.checks import BLOCKS, Look, guests, kvm, links, membership, packages, records, reports, room, store
+    from nova0.cli.checks import (
+        BLOCKS,
+        Look,
+        confinement,
+        guests,
+        kvm,
+        links,
+        membership,
+        packages,
+        records,
+        reports,
+        room,
+        store,
+    )
     from nova0.cli.output import show_json, show_table
 
     conf = settings.load(args)
@@ -39,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         running=processes.holder(state_path, "up") is not None,
         fake=args.fake or conf.compute_driver == "fake" or options.get("NOVA0_COMPUTE_DRIVER") == "fake",
     )
-    subjects = (kvm, packages, links, room, membership, guests, store, records, reports)
+    subjects = (kvm, packages, links, room, membership, guests, confinement, store, records, reports)
     findings = [finding for subject in subjects for finding in subject.check(look)]
     if args.json:
         show_json([asdict(finding) for finding in findings])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 from nova0.disk_image import bounded, inspection
@@ -28,15 +29,14 @@ def make(path: Path, base: Path | None, base_format: str, size_gb: int) -> bool:
                 f"making disk {path.name}: the image needs {virtual / GIB:.1f} GiB, the flavor gives {size_gb}: "
                 "use a larger flavor"
             )
-    fresh = path.with_suffix(".new")
     command = ["qemu-img", "create", "-q", "-f", "qcow2"]
     if base is not None:
         command += ["-F", base_format, "-b", str(base.resolve())]
-    try:
+    # Not in the guest's own folder: qemu-img would follow a link that the hypervisor's user left there.
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent.parent) as aside:
+        fresh = Path(aside) / path.name
         _run([*command, str(fresh), *([str(size)] if size else [])], f"making disk {path.name}")
         fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)  # of one that did not fit
     return True
 
 

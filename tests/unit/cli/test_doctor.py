@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from nova0.cli.checks import BLOCKS, OK, WARNING, Look, guests, links, membership, packages, records, room, store
+from nova0.cli.checks import (
+    BLOCKS,
+    OK,
+    WARNING,
+    Look,
+    confinement,
+    guests,
+    links,
+    membership,
+    packages,
+    records,
+    room,
+    store,
+)
 from nova0.cli.main import main
 from nova0.controller.db import facts, witness
 from nova0.controller.db.store import Store
@@ -134,6 +148,55 @@ def test_guests_kept_in_doubt_are_told(tmp_path):
     assert found.level == WARNING and found.found.startswith("2 guests") and "nova0 guests release" in found.remedy
     (folder / "disowned").write_text("[")
     assert guests.check(look) == []
+
+
+def a_guest(root, pid, uid, screen, group="/machine/qemu-1-instance-00000001.libvirt-qemu"):
+    process = root / f"proc/{pid}"
+    process.mkdir(parents=True)
+    words = ["qemu-system-x86_64", "-name", f"guest=instance-{pid:08x},debug-threads=on", "-vnc", screen, ""]
+    (process / "cmdline").write_text("\0".join(words))
+    (process / "status").write_text(f"Name:\tqemu\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+    (process / "cgroup").write_text(f"4:memory:{group}\n")
+
+
+def test_guests_that_nothing_holds_in_are_told(tmp_path):
+    root, state = tmp_path / "machine", tmp_path / "state"
+    look = Look(state, root=root)
+    for name in ("cpu", "memory"):
+        (root / "sys/fs/cgroup" / name).mkdir(parents=True)
+        (root / "sys/fs/cgroup" / name / "cgroup.procs").touch()
+    a_guest(root, 10, 64055, "unix:/x/vnc")
+    assert [finding.level for finding in confinement.check(look)] == [OK]
+    a_guest(root, 11, 0, "127.0.0.1:0,audiodev=audio1", group="/")
+    (root / "sys/fs/cgroup/memory/cgroup.procs").unlink()
+    found = {finding.subject: finding for finding in confinement.check(look)}
+    assert all(finding.level == WARNING and finding.remedy for finding in found.values())
+    assert set(found) == {"guests' user", "screens", "bounds", "control groups"}
+    assert found["guests' user"].found.startswith("1 guests run as root")
+    assert "memory" in found["control groups"].found
+    assert confinement.check(Look(state, root=root, fake=True)) == []
+
+
+def test_what_other_users_can_read_of_guests_is_told():
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        state = Path(made)
+        state.chmod(0o711)
+        folder = state / "instances/one"
+        folder.mkdir(parents=True)
+        disk = folder / "disk.qcow2"
+        disk.touch(mode=0o600)
+        look = Look(state, root=state / "nowhere")
+        subjects = lambda: {finding.subject for finding in confinement.check(look)}  # noqa: E731
+        assert "guests' files" not in subjects()
+        disk.chmod(0o644)
+        assert "guests' files" in subjects()
+        sockets = state / "libvirt/run"
+        sockets.mkdir(parents=True)
+        (sockets / "libvirt-sock-ro").touch()
+        (sockets / "libvirt-sock-ro").chmod(0o777)
+        assert "libvirt's socket" in subjects()
+        (state / "libvirt").chmod(0o700)
+        assert "libvirt's socket" not in subjects()
 
 
 def a_store(state_path):

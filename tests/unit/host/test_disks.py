@@ -8,6 +8,7 @@ import pycdlib
 import pytest
 
 from nova0.host.disk import config_drive, overlay
+from nova0.host.virt.libvirt import console_log
 from nova0.objects.errors import DriverError, ImageUnusable
 from tests.disk_images import qcow2
 
@@ -90,6 +91,26 @@ def test_a_server_without_image_gets_an_empty_disk_or_a_refusal(tmp_path):
     assert info(tmp_path / "disk.qcow2")["virtual-size"] == 1024**3
     with pytest.raises(DriverError, match="without an image"):
         overlay.make(tmp_path / "none.qcow2", None, "raw", 0)
+
+
+def test_a_link_left_in_a_guests_folder_is_not_followed(base, tmp_path):
+    """Its folder is the hypervisor's user's, and who makes disks and reads consoles is root."""
+    secret, folder = tmp_path / "secret", tmp_path / "instances" / "one"
+    secret.write_bytes(b"not for guests")
+    folder.mkdir(parents=True)
+    for name in ("disk.new", "disk.qcow2.new", "console.log"):
+        (folder / name).symlink_to(secret)
+    overlay.make(folder / "disk.qcow2", base, "qcow2", 1)
+    assert console_log.tail(folder / "console.log", 100) == b""
+    (folder / "console.log").unlink()
+    (folder / "console.log").hardlink_to(secret)
+    assert console_log.tail(folder / "console.log", 100) == b""
+    large = tmp_path / "large"
+    large.write_bytes(bytes(console_log.MOST_BYTES + 1))
+    (folder / "other.log").symlink_to(large)
+    assert console_log.trim(folder / "other.log") is False
+    assert secret.read_bytes() == b"not for guests" and large.stat().st_size > console_log.MOST_BYTES
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["one"]
 
 
 @pytest.mark.covers("S378")

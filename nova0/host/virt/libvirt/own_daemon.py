@@ -17,6 +17,7 @@ import time
 import uuid
 from pathlib import Path
 
+from nova0 import atomic_file
 from nova0.host.virt.libvirt import confinement
 from nova0.objects.errors import DriverError
 
@@ -202,7 +203,7 @@ class OwnDaemon:
         identity = self.home / "host_uuid"  # stable and unlike any other daemon's on this machine
         if not identity.exists():
             self.home.mkdir(parents=True, exist_ok=True)
-            identity.write_text(str(uuid.uuid4()))
+            atomic_file.write(identity, str(uuid.uuid4()))
         controllers = confinement.controllers()
         qemu = QEMU_CONF.format(
             user=USER,
@@ -241,7 +242,7 @@ class OwnDaemon:
         for name in ("qemu", "nwfilter", "hooks"):
             (self.home / "etc" / name).mkdir(exist_ok=True)
         for path, text in settings.items():
-            path.write_text(text)
+            atomic_file.write(path, text)
         hidden = self.home / "no-kvm"  # bound over the device read-only: not even root may write to it
         if self.without_kvm:
             hidden.touch()
