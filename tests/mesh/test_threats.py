@@ -104,7 +104,7 @@ ATTACKS = {
     "another user of a host who reads or lists guests' disks, consoles and cached images, or opens a guest's screen",
     "an image whose tables lie, name other files, are encrypted or cut short, or that is something else than declared",
     "a guest that breaks out of its QEMU",
-    "another user of a host who reads guests' disks, consoles or screens, or asks libvirt about them",
+    "another user of a host who asks libvirt about its guests",
 }
 
 

@@ -172,8 +172,9 @@ class LibvirtDriver(Driver):
 
     def reset(self, uuid: str) -> None:
         def work(domain: Any) -> None:
-            domain.create()
-            confinement.bound(domain)
+            if domain.state()[0] in STOPPED:
+                domain.create()
+                confinement.bound(domain)
             ownership.close_socket(self._screen(domain, uuid))
 
         self._on_guest("resetting", uuid, _destroy)
