@@ -2,7 +2,7 @@
 
 import msgspec
 
-from nova0.host.network.dnsmasq import Dhcp
+from nova0.host.network.dnsmasq import Dhcp, Place
 from nova0.mesh.codec import codecs_of
 from nova0.mesh.errors import MeshError
 from nova0.objects.network import NetworkView
@@ -32,7 +32,7 @@ def attack(world):
         said.append(f"the host refuses it: {error.message}")
     place = world.folder / "network"
     try:  # and at the writer, had it been taken
-        Dhcp("lab1", place).serve(view)
+        Dhcp("lab1", place).serve(view, Place.of("/proc/self/ns/net", 1, 1))
         said.append("dnsmasq was started")
     except MeshError as error:
         said.append(f"not written: {error.message}")

@@ -37,7 +37,7 @@ def attack(world):
     batches = []
     run, links._run = links._run, lambda host, step, words, text: batches.append(text) or "[]"
     try:
-        bridge.Bridges("lab1", "c1", "192.0.2.10").build(view)
+        bridge.Bridges("lab1", "c1", "192.0.2.10").build(view, {})
     finally:
         links._run = run
     text = "".join(batches)
