@@ -112,8 +112,9 @@ def adopt(guests: Guests, resume: bool = False) -> None:
     except NetworkError as error:  # one network that cannot be carried keeps nobody waiting; its keeper tries on
         LOG.warning("%s: networks: %s", guests.host, error)
         guests.networks.ask_anew()
+    missing: set[str] = set()  # networks that could not be carried: asked for once, not once a guest
     for record in guests.records.all():
-        _alone(guests, record.uuid, "plug", partial(_plug_again, guests, record))
+        _alone(guests, record.uuid, "plug", partial(_plug_again, guests, record, missing))
 
 
 def _placed(guests: Guests) -> Iterator[Instance]:
@@ -195,13 +196,19 @@ def _told(instance: Instance) -> Instance:
     return msgspec.structs.replace(instance, ports=tuple(without_rules(port) for port in instance.ports))
 
 
-def _plug_again(guests: Guests, record: Record) -> None:
+def _plug_again(guests: Guests, record: Record, missing: set[str]) -> None:
     found = guests.driver.find(record.uuid)
     if found is not None and found.power_state not in OFF:
         with guests.locks.hold(record.uuid):
             if guests.records.get(record.uuid) is record:
                 for port in record.instance.ports:
-                    guests.networks.plug(port)
+                    if port.network_id in missing:
+                        raise NetworkError(f"network {port.network_id} is not carried here")
+                    try:
+                        guests.networks.plug(port)
+                    finally:
+                        if port.network_id not in guests.networks.carrier.carried():
+                            missing.add(port.network_id)
 
 
 def _alone(guests: Guests, uuid: str, step: str, action: Callable[[], object]) -> None:

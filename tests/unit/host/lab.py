@@ -68,7 +68,7 @@ class FakeConductor(ConductorAPI):
         ]
 
     def networks_after(self, after: str) -> NetworkPieces:
-        marks = ["", *(f"{view.id} ~" for view in self.views)]
+        marks = ["", *(f"{view.id} {uuids.UUID(int=number)}" for number, view in enumerate(self.views))]
         first = marks.index(after)
         more = first + 1 < len(self.views)
         pieces = tuple(in_piece(view) for view in self.views[first : first + 1])
