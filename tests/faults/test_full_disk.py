@@ -90,6 +90,7 @@ def log_of(process):
     return (process.state / f"{process.bundle}.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_grow_answers_507_and_goes_on_by_itself(cloud):
     """threat: a full disk loses what was asked, or needs a restart."""
     kept = cloud.boot("kept")
@@ -131,6 +132,7 @@ def test_work_under_way_waits_for_room_and_loses_nothing(tmp_path):
         cloud.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_a_full_file_system_is_507_everywhere_and_an_upload_leaves_nothing(small_disk):
     cloud = Cloud(small_disk, hosts=0)
@@ -201,6 +203,7 @@ def test_a_record_cut_in_half_hurts_one_server_only(cloud):
     until(lambda: cloud.guests()["lab1"] == [], 30, "all can be deleted")
 
 
+@pytest.mark.slow
 def test_a_controller_that_starts_on_a_full_disk_says_why(tmp_path):
     cloud = Cloud(tmp_path, hosts=0)
     cloud.start()

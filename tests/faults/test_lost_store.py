@@ -34,6 +34,7 @@ def nova0(tmp_path):
     run("down")
 
 
+@pytest.mark.slow
 def test_up_refuses_a_lost_store_until_it_is_told_to_begin_anew(nova0, tmp_path):
     """threat: an emptied store becomes a new cloud."""
     up = ("up", "--fake", "--daemon", "--no-seed", "--port", str(free_port()))

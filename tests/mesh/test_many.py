@@ -97,6 +97,7 @@ def test_a_controller_of_many_sees_who_died_by_the_connection_to_itself(lab):
     assert "process ended" in seen[1][1]
 
 
+@pytest.mark.slow
 def test_a_beat_that_says_something_new_is_read_after_many_that_did_not(lab):
     lab1 = lab.bus("lab1")
     lab1.start()

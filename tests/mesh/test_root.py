@@ -277,6 +277,7 @@ def test_killed_while_it_writes_the_root_is_whole_and_the_command_goes_on(lab, w
     assert lab.main.identity.roots.key == keys.public_of(key_in(lab, "second.key"))
 
 
+@pytest.mark.slow
 @pytest.mark.design("J2")
 def test_signers_that_are_not_this_controllers_go_with_the_old_root(lab):
     """threat: who stole the root has made a signer with it, and members."""

@@ -184,6 +184,7 @@ def test_no_header_breaks_who_looks(declared, fields, entries, cut):
         assert str(error)
 
 
+@pytest.mark.slow
 def test_a_program_that_reads_an_image_is_ended_at_its_bounds(monkeypatch, tmp_path):
     monkeypatch.setattr(bounded, "MOST_S", 0.3)
     with pytest.raises(bounded.TookTooMuch, match="over 0 s"):

@@ -149,6 +149,7 @@ def test_no_text_holds_it_up(one):
     assert held_up(one.pattern, *one.ways) is None, one
 
 
+@pytest.mark.slow
 def test_the_search_for_slow_ones_finds_them():
     for slow in (r"^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$", r"(a+)+b", r"(a|aa)*b", r"a*a*a*b", r"(.*),(.*),(.*)x"):
         assert held_up(slow, "match") is not None, slow

@@ -277,6 +277,7 @@ def test_what_a_link_points_to_stays(tmp_path):
     assert (elsewhere / "file").exists() and (tmp_path / "link").is_symlink() and list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_mount_point_is_emptied_and_one_below_refused_before_anything_goes(tmp_path):
     (tmp_path / "fill.py").write_text(

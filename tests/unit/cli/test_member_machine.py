@@ -27,6 +27,7 @@ def nova0(cloud, *words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_it_is_there_for_users_agents_and_answers_no_topic_of_a_host(cloud):
     one = Process(cloud, "one", "host")
     one.state.mkdir()
@@ -47,6 +48,7 @@ def test_it_is_there_for_users_agents_and_answers_no_topic_of_a_host(cloud):
         one.end()
 
 
+@pytest.mark.slow
 def test_a_token_for_a_topic_of_another_role_is_refused_with_the_role_it_takes(cloud):
     refused = nova0(cloud, "token", "--role", "member", "--topic", "conductor")
     assert refused.returncode == 2 and "'conductor' is answered by a controller, not by a member" in refused.stderr

@@ -45,6 +45,7 @@ def test_it_says_what_would_go_and_removes_nothing_unasked(state, capsys):
     assert images(state) == ["i1", "i100", "i40"]
 
 
+@pytest.mark.slow
 def test_it_removes_what_is_older_and_the_file_shrinks(state, capsys):
     before = (state / "store.sqlite").stat().st_size
     assert main.main(["manage", "db", "purge", "--days", "30", "--yes", "--json"]) == 0

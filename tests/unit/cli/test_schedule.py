@@ -40,6 +40,7 @@ def test_what_does_not_fit_is_counted_by_the_filter_that_refused_it():
     assert (found["placed"], found["rejected"], found["reasons"]) == (4, 6, {"RamFilter": 6})
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_load_and_servers_go_again():
     words = ("--servers", "200", "--lifetime", "20", "--seed", "7", "--set=shuffle_best_same_weighed_hosts=false")
     first = simulated(*words)

@@ -184,6 +184,7 @@ def test_the_seeds_are_ordinary_things(lab):
     assert {(rule["IP Protocol"], rule["Port Range"]) for rule in rules} >= {("tcp", "22:22"), ("icmp", "")}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S047")
 def test_agents_ping_and_describe_by_any_member(lab):
     members = {member["node"]: member for member in lab.json("agents")}
@@ -193,6 +194,7 @@ def test_agents_ping_and_describe_by_any_member(lab):
     assert "prepare" in {method["name"] for method in lab.json("agents", "describe", "compute")["compute"]}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S048")
 def test_a_users_own_agent_file_joins_and_answers(lab):
     (lab.folder / "mine.py").write_text(
@@ -216,6 +218,7 @@ def test_a_users_own_agent_file_joins_and_answers(lab):
         assert mine.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_a_call_that_is_not_allowed_or_wrong_says_which(lab):
     refused = lab.run("call", "compute@lab1", "delete", "uuid=x", "generation=1", code=1).stderr
     assert "may not call delete" in refused
@@ -238,6 +241,7 @@ def test_what_is_not_there_is_said_with_what_is(lab, words, said):
     assert said in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_host_that_is_up_is_not_fenced(lab):
     host = next(row["host"] for row in lab.json("agents") if "host" in row["roles"])
     said = lab.run("fence", host, code=1).stderr

@@ -49,6 +49,7 @@ def test_its_servers_show_error_and_why_and_are_deleted_like_any_other(cloud):
     cloud.until(lambda: not cloud.store.read(unfinished.count))
 
 
+@pytest.mark.slow
 def test_what_was_under_way_there_ends_too(cloud):
     host = cloud.host("lab1")
     stopping, deleting = booted(cloud, 2)

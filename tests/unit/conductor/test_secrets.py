@@ -28,6 +28,7 @@ def boot(cloud, mark="1", tail=""):
     return cloud.boot(admin_password=PASSWORD % mark, user_data=DATA % mark + tail, config_drive=True)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("S178")
 def test_a_password_goes_when_its_guest_was_made_and_user_data_with_the_server(cloud):
     host = cloud.host("lab1")
@@ -63,6 +64,7 @@ def test_a_boot_that_failed_and_one_that_was_deleted_meanwhile_keep_no_password(
         cloud.until(lambda mark=mark: not lies_in(cloud, PASSWORD % mark) and not lies_in(cloud, DATA % mark))
 
 
+@pytest.mark.slow
 def test_of_many_servers_none_leaves_a_byte(cloud):
     cloud.host("lab1", memory_mb=1 << 20, vcpus=1000)
     uuids = [boot(cloud, f"many{n}", tail="x" * (n * 137 % 5000)) for n in range(40)]

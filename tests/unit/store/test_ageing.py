@@ -252,6 +252,7 @@ def test_the_option_turns_it_off(store):
     assert counts(store)["InstanceRow"] == 1
 
 
+@pytest.mark.slow
 def test_a_store_of_an_earlier_version_shrinks_too(tmp_path):
     path = tmp_path / "old.sqlite"
     Store(path).close()
