@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nova0.mesh.bus import Status
-from nova0.mesh.errors import Busy, FileIncomplete, StreamBroken
+from nova0.mesh.errors import Busy, Cancelled, FileIncomplete, RemoteError, StreamBroken
 from nova0.mesh.local import LocalNet
 from nova0.mesh.streams import contents as blocks
 from nova0.mesh.streams import files as files_module
@@ -103,6 +103,26 @@ def test_a_file_comes_whole_with_its_progress(lab, size):
     assert lab.fetch(on_progress=lambda done, of: told.append((done, of))) == BODY[:size]
     assert told == sorted(told) and told[-1] == (size, size)
     assert not lab.part.exists()
+
+
+def test_who_gives_up_takes_the_hashes_of_a_file_from_nobody_else(lab, monkeypatch):
+    path, begun, (waits, goes_on) = lab.path.with_name("offered"), [], os.pipe()
+    path.write_bytes(BODY)
+
+    def slowly(descriptor, size):
+        begun.append(descriptor)
+        os.read(waits, 1)
+        return read(descriptor, size)
+
+    read = blocks.read_contents
+    monkeypatch.setattr(blocks, "read_contents", slowly)
+    first, second = (gevent.spawn(lab.files.contents, path) for _ in range(2))
+    until(lambda: begun, what="hashing")
+    first.kill(Cancelled("it waits no more"))
+    os.write(goes_on, b"1")
+    assert second.get(timeout=20) == of(BODY)
+    os.close(waits)
+    os.close(goes_on)
 
 
 @pytest.mark.design("SF2")
@@ -369,8 +389,14 @@ def test_kills_of_any_end_at_any_point_cost_only_time(cluster, tmp_path):
         until(lambda: any(m.host == host and m.status == Status.UP for m in cluster.main.members()), 30, f"{host} up")
         return started
 
-    def ask():
-        return gevent.spawn(cluster.main.stub(FilesAPI, "lab3").bring, str(path), str(theirs), ["lab1", "lab2"])
+    def bring():
+        while True:
+            try:
+                return cluster.main.stub(FilesAPI, "lab3").bring(str(path), str(theirs), ["lab1", "lab2"])
+            except RemoteError as error:
+                if error.remote_kind != Busy.kind:
+                    raise
+                gevent.sleep(0.05)  # what was asked before has reached the reader that was started again: it ends soon
 
     def under_way(bringing, reader, lines):
         assert not bringing.ready(), bringing.exception or "it came too soon to be disturbed"
@@ -378,7 +404,7 @@ def test_kills_of_any_end_at_any_point_cost_only_time(cluster, tmp_path):
 
     running = {host: start(host) for host in members}
     chance, hold = random.Random(), tmp_path / "mine.hold"
-    bringing = ask()
+    bringing = gevent.spawn(bring)
     for victim in ("lab3", "lab1", "lab3"):
         reader, lines = running["lab3"], chance.randrange(2, 9)
         until(lambda: under_way(bringing, reader, lines), 60, reader.node)  # noqa: B023
@@ -387,7 +413,7 @@ def test_kills_of_any_end_at_any_point_cost_only_time(cluster, tmp_path):
         running[victim] = start(victim)
         if victim == "lab3":
             bringing.kill()
-            bringing = ask()
+            bringing = gevent.spawn(bring)
         hold.unlink()
     assert bringing.get(timeout=120) == hashlib.sha256(body).hexdigest()
     first = next(line for line in running["lab3"].lines if " of " in line)

@@ -124,14 +124,19 @@ class Files:
             if known is None:
                 known = AsyncResult()
                 self._remember(key, known)
-                try:
-                    known.set(offload(blocks.read_contents, descriptor, status.st_size))
-                except BaseException as error:
-                    self._known.pop(key, None)
-                    known.set_exception(error if isinstance(error, Exception) else StreamBroken(f"{path}: not read"))
-                    raise
+                gevent.spawn(self._hash, key, known, os.dup(descriptor), status.st_size)
             self._known.move_to_end(key)
-            return known.get()
+        finally:
+            os.close(descriptor)
+        return known.get()
+
+    def _hash(self, key: Key, known: AsyncResult, descriptor: int, size: int) -> None:
+        """In a greenlet of its own: who gives up waiting takes it from nobody else."""
+        try:
+            known.set(offload(blocks.read_contents, descriptor, size))
+        except Exception as error:  # noqa: BLE001  (raised where it is waited for)
+            self._known.pop(key, None)
+            known.set_exception(error)
         finally:
             os.close(descriptor)
 
