@@ -22,7 +22,7 @@ def tried(cloud, name, seconds, noise_s, times):
     """Holds once it does in one of `times`: a moment of the machine's own is no work of the attack."""
     token = cloud.session.headers["X-Auth-Token"]
     for left in reversed(range(times)):
-        alone = honest.measured(cloud.url, token, seconds)
+        alone = honest.measured(cloud.url, token, seconds / 4)
         beside = honest.beside(name, cloud.url, token, seconds)
         print(f"{name}: alone {alone}, beside {beside}")
         assert not alone["failed"], alone
@@ -36,7 +36,7 @@ def tried(cloud, name, seconds, noise_s, times):
 @pytest.mark.covers("S059")
 @pytest.mark.parametrize("name", honest.attacks())
 def test_an_attack_slows_nobody_else(cloud, name):
-    tried(cloud, name, 4, NOISE_S, times=3)
+    tried(cloud, name, 60, NOISE_S, times=2)
 
 
 @pytest.mark.long
