@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nova0.mesh.bus import Status
-from nova0.mesh.errors import Busy, Cancelled, FileIncomplete, RemoteError, StreamBroken
+from nova0.mesh.errors import Busy, Cancelled, FileIncomplete, StreamBroken
 from nova0.mesh.local import LocalNet
 from nova0.mesh.streams import contents as blocks
 from nova0.mesh.streams import files as files_module
@@ -288,7 +288,26 @@ def test_holes_stay_holes_and_do_not_travel(lab, kept):
 
 
 @pytest.mark.design("SF8")
-def test_two_do_not_fetch_one_file_and_an_end_leaves_what_came(lab):
+def test_one_that_is_asked_for_again_waits_for_the_end_of_the_one_before(lab):
+    lab.has(BODY).source()
+    going_on = gevent.event.Event()
+
+    def at_work(done, of):
+        going_on.set()
+        gevent.sleep(60)
+
+    before = gevent.spawn(lab.fetch, on_progress=at_work)
+    assert going_on.wait(20)
+    again = gevent.spawn(lab.fetch)
+    gevent.sleep(0.2)  # it has found the file taken
+    assert not again.ready()
+    before.kill()
+    assert again.get(timeout=20) == BODY
+
+
+@pytest.mark.design("SF8")
+def test_two_do_not_fetch_one_file_and_an_end_leaves_what_came(lab, monkeypatch):
+    monkeypatch.setattr(files_module, "GIVES_WAY_S", 0.2)
     lab.has(BODY).source()
     seen = []
 
@@ -389,14 +408,8 @@ def test_kills_of_any_end_at_any_point_cost_only_time(cluster, tmp_path):
         until(lambda: any(m.host == host and m.status == Status.UP for m in cluster.main.members()), 30, f"{host} up")
         return started
 
-    def bring():
-        while True:
-            try:
-                return cluster.main.stub(FilesAPI, "lab3").bring(str(path), str(theirs), ["lab1", "lab2"])
-            except RemoteError as error:
-                if error.remote_kind != Busy.kind:
-                    raise
-                gevent.sleep(0.05)  # what was asked before has reached the reader that was started again: it ends soon
+    def ask():
+        return gevent.spawn(cluster.main.stub(FilesAPI, "lab3").bring, str(path), str(theirs), ["lab1", "lab2"])
 
     def under_way(bringing, reader, lines):
         assert not bringing.ready(), bringing.exception or "it came too soon to be disturbed"
@@ -404,7 +417,7 @@ def test_kills_of_any_end_at_any_point_cost_only_time(cluster, tmp_path):
 
     running = {host: start(host) for host in members}
     chance, hold = random.Random(), tmp_path / "mine.hold"
-    bringing = gevent.spawn(bring)
+    bringing = ask()
     for victim in ("lab3", "lab1", "lab3"):
         reader, lines = running["lab3"], chance.randrange(2, 9)
         until(lambda: under_way(bringing, reader, lines), 60, reader.node)  # noqa: B023
@@ -413,7 +426,7 @@ def test_kills_of_any_end_at_any_point_cost_only_time(cluster, tmp_path):
         running[victim] = start(victim)
         if victim == "lab3":
             bringing.kill()
-            bringing = gevent.spawn(bring)
+            bringing = ask()
         hold.unlink()
     assert bringing.get(timeout=120) == hashlib.sha256(body).hexdigest()
     first = next(line for line in running["lab3"].lines if " of " in line)

@@ -38,6 +38,7 @@ LOG = logging.getLogger(__name__)
 PURPOSE = "file"
 PATIENCE_S = 60.0  # without a new block from anybody
 PAUSE_S = (0.1, 3.0)  # before a peer is asked again: first, and longest
+GIVES_WAY_S = 10.0  # a fetch of the same file that nobody waits for any more ends within this
 LOOK_S = 0.2  # how often one with nothing to do looks for slow blocks of others
 SCAN = 32  # blocks of a leftover checked in one go
 REMEMBERED = 64  # files whose hashes are kept in memory
@@ -94,14 +95,13 @@ class Files:
 
         Blocks lie verified in `path`.part, which any later fetch goes on with. Once whole: `check(part)`, fsync,
         rename. Raises FileIncomplete when nothing new came for `patience_s` or no source is left (each named with
-        its trouble), OSError (a full disk: ENOSPC), Busy (it is being fetched already), or what `on_progress` and
+        its trouble), OSError (a full disk: ENOSPC), Busy (another fetch of it goes on), or what `on_progress` and
         `check` raise. The .part stays in every case."""
         if not sources or size < 0:
             raise BadArguments("a file to fetch has a size and somebody to fetch it from")
         part = path.with_name(path.name + ".part")
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _open_alone(part)
         try:
-            _lock(descriptor, part)
             fetch = _Fetch(self._bus, path, part, descriptor, size, digest, sources, on_progress, patience_s, roles)
             fetch.run()
             if check is not None:
@@ -404,14 +404,25 @@ def _outcome(function: Callable[..., T], args: Any) -> tuple[T, Exception | None
         return None, error  # type: ignore[return-value]
 
 
-def _lock(descriptor: int, part: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        same = os.path.samestat(os.stat(part), os.fstat(descriptor))
-    except (BlockingIOError, FileNotFoundError):
-        same = False
-    if not same:  # another fetch has it, or has just given it its name
-        raise Busy(f"{part}: it is being fetched already")
+def _open_alone(part: Path) -> int:
+    """The leftover's descriptor, locked. One that was asked for before, and taken back, is waited for: it may not have
+    heard of that yet. Raises Busy."""
+    until = time.monotonic() + GIVES_WAY_S
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.stat(part), os.fstat(descriptor)):
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):  # another has it, or has just given it its name
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() > until:
+            raise Busy(f"{part}: it is being fetched already")
+        gevent.sleep(0.05)
 
 
 def _trim(descriptor: int, size: int) -> None:
