@@ -51,6 +51,8 @@ def test_servers_are_made_while_every_key_is_changed(cloud, tmp_path):
         assert done.returncode == 0 and json.loads(done.stdout)["retired"], done.stderr
     refused = nova0(cloud, "ctl", "mesh", "rotate")
     assert refused.returncode == 1 and "--root-key FILE" in refused.stderr
+    refused = nova0(cloud, "ctl", "mesh", "rotate", "--root-key", str(stick), "--drop-now")
+    assert refused.returncode == 2 and "must join again" in refused.stderr and "--yes" in refused.stderr
     done = nova0(cloud, "ctl", "mesh", "rotate", "--root-key", str(stick), "--json")
     told = json.loads(done.stdout) if done.returncode == 0 else done.stderr
     assert done.returncode == 0 and told["dropped"] and told["reissued"] == ["ctl", "lab1"], told

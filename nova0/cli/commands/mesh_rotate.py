@@ -2,7 +2,7 @@
 
 Needs the root's key, here or on a stick (--root-key): best kept off this machine, it is used for nothing else.
 Members get certificates of the new signer over their live sessions; when all have one, the old signer is dropped.
-With some out of reach it stays until you ask again; --drop-now leaves those behind: they must join again.
+With some out of reach it stays until you ask again; --drop-now leaves those behind: they must join again; it asks.
 Operators made here get new certificates too: a key's file takes its own up when it is used, or by `nova0 operator
 renew`, while this controller is up.
 
@@ -30,12 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root-key", metavar="FILE", help="where the root's key is (default: on this machine)")
     parser.add_argument("--new-root-key", metavar="FILE", help="replace the root's key by one that is written there")
     parser.add_argument("--drop-now", action="store_true", help="drop the old signer though members are out of reach")
+    parser.add_argument("--yes", action="store_true", help="do not ask, with --drop-now")
 
 
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from nova0.cli import mesh_door, settings
+    from nova0.cli import asking, mesh_door, settings
     from nova0.cli.failure import Failure
     from nova0.cli.output import show_json
     from nova0.mesh import rotation
@@ -44,6 +45,9 @@ def run(args: argparse.Namespace) -> int:
     root_key = Path(args.root_key) if args.root_key else folder / "root.key"
     if args.new_root_key and args.drop_now:
         raise Failure("--drop-now is for a change of signer: change the root first, then the signer", code=2)
+    if args.drop_now:
+        question = "drop the old signer at once? Members that are out of reach are out, and must join again"
+        asking.confirm(question, args.yes)
     with mesh_door.local_node(args, ("controller",)) as node:
         if args.new_root_key:
             changed = rotation.rotate_root(

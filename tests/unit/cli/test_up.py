@@ -439,5 +439,7 @@ def test_a_second_box_is_evicted_by_an_operator_and_comes_back_with_a_new_key(bo
     assert "nova0 join -" in second.run("agents", code=1).stderr  # also while nothing runs there
     second.run("join", "-", "--fake", "--daemon", "--host", "two", said=again)
     first.wait(lambda: any(m["node"] == "two/host" and m["status"] == "up" for m in first.json("agents")))
-    assert first.run("operator", "revoke", "ann").stdout == "ann is no operator any more\n"
+    assert "Say --yes" in first.run("operator", "revoke", "ann", code=2).stderr
+    assert [(row["name"], row["state"]) for row in first.json("operator", "list")] == [("ann", "may act")]
+    assert first.run("operator", "revoke", "ann", "--yes").stdout == "ann is no operator any more\n"
     assert [(row["name"], row["state"]) for row in first.json("operator", "list")] == [("ann", "revoked")]
