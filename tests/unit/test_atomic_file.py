@@ -25,7 +25,7 @@ ALLOWED = {
     ("nova0/mesh/identity.py", "_writing"): "a lock: holds nothing",
     ("nova0/mesh/journal.py", "Journal._rewritten"): "opens what Journal._write appends to",
     ("nova0/mesh/journal.py", "Journal._write"): "an append: a write cut short is an error, and is cut back",
-    ("nova0/mesh/streams/files.py", "Files.fetch"): "a download: blocks are verified, and written by contents.keep",
+    ("nova0/mesh/streams/files.py", "_open_alone"): "a download: blocks are verified, and written by contents.keep",
     ("nova0/mesh/streams/contents.py", "keep"): "a download: its own full-write loop",
     ("nova0/mesh/streams/files.py", "_settle"): "a download's rename after fsync",
     ("nova0/mesh/stalls.py", "Stalls._look"): "standard error, from a thread that may take no lock",
