@@ -4,16 +4,20 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import time
 
+import gevent
 import pytest
 import requests
+from compute_cloud import compute  # noqa: F401 - a fixture
 from gevent.pywsgi import WSGIServer
 from served import Http
 from test_http import codes
 
 from nova0.controller.api import connections, server
 from nova0.controller.api.application import make_app
+from nova0.controller.api.nova0 import tunnel
 from nova0.controller.api.server import serve
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -240,3 +244,61 @@ def test_half_of_the_descriptors_are_left_to_hosts(monkeypatch):
 )
 def test_what_counts_as_one_address(address, place):
     assert connections.place_of(address) == place
+
+
+class SilentGuest:
+    """A tunnel to a guest that takes everything, says nothing and never ends."""
+
+    made = []
+
+    def __init__(self, *where):
+        self.closed = False
+        self.made.append(self)
+
+    def write(self, data):
+        pass
+
+    def read(self):
+        gevent.sleep(60)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def upgrade(cloud, compute):  # noqa: F811
+    """The request that opens a tunnel to such a guest."""
+    cloud.guests.tunnel = SilentGuest
+    path = f"/nova0/v1/tunnel/{compute.boot('silent', networks=[{'uuid': compute.network_id}])}/22"
+    words = f"Host: x\r\nX-Auth-Token: {cloud.demo.token}\r\nConnection: Upgrade\r\nUpgrade: nova0-tunnel\r\n\r\n"
+    return f"GET {path} HTTP/1.1\r\n{words}".encode()
+
+
+def opened(door, upgrade, address="127.0.0.1"):
+    sock = door.open(upgrade, address)
+    assert sock.recv(65536).startswith(b"HTTP/1.1 101")
+    return sock
+
+
+def test_tunnels_give_way_to_who_comes(cloud, stack, upgrade):
+    door = Door(cloud, stack)
+    tunnels = [opened(door, upgrade) for _ in range(10)]
+    status, _ = door.asks()
+    assert status == [200]
+    assert ended(tunnels[0]) and all(is_open(sock) for sock in tunnels[1:])
+    with gevent.Timeout(10, AssertionError("the tunnel into the guest is still open")):
+        while not any(one.closed for one in SilentGuest.made):
+            gevent.sleep(0.02)
+
+
+@pytest.mark.parametrize("end", ["closed", "reset"])
+def test_a_tunnel_ends_with_its_client_though_its_guest_does_not(cloud, stack, upgrade, monkeypatch, end):
+    monkeypatch.setattr(tunnel, "AFTER_CLIENT_S", 0.2)
+    door = Door(cloud, stack)
+    for sock in [opened(door, upgrade) for _ in range(5)]:
+        if end == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+    with gevent.Timeout(10, AssertionError("the places of clients that are gone are still held")):
+        while door.table.count:
+            gevent.sleep(0.02)

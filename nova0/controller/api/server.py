@@ -134,7 +134,8 @@ class _Handler(WSGIHandler):
         elif not self.wsgi_input.done:
             self._discard()
         if self.connection_upgraded and "nova0.takeover" in self.environ:
-            self.environ["nova0.takeover"](self.socket, self.rfile)
+            with self.connection.waiting():  # it may have to give way
+                self.environ["nova0.takeover"](self.socket, self.rfile)
 
     def _must_close(self) -> bool:
         """A body is left of which the end is not known, or too far."""

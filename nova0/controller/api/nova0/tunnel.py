@@ -6,8 +6,9 @@ import logging
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
-from nova0.controller.api import errors
+from nova0.controller.api import connections, errors
 from nova0.controller.api.errors import ApiError
 from nova0.controller.api.request import Answer, Request
 from nova0.controller.api.resource import route
@@ -19,6 +20,7 @@ from nova0.controller.services import Tunnel
 log = logging.getLogger(__name__)
 
 PIECE = 32 * 1024
+AFTER_CLIENT_S = 60.0  # a guest that says nothing for so long after its client has ended
 
 
 @route("GET", "/tunnel/<server_id>/<port>", needs="member", success=101, raw=True)
@@ -45,17 +47,21 @@ def open_tunnel(request: Request, server_id: str, port: str) -> Answer:
         tunnel = request.services.guests.tunnel(host, network_id, ip, number)
     except Exception as error:
         raise ApiError(502, getattr(error, "message", None) or str(error)) from error
-    request.environ["nova0.takeover"] = lambda socket, rfile: _relay(tunnel, socket, rfile)
+    gone = connections.of(request.environ).gone
+    request.environ["nova0.takeover"] = lambda socket, rfile: _relay(tunnel, socket, rfile, gone)
     return Answer(None, headers={"Connection": "Upgrade", "Upgrade": "nova0-tunnel"})
 
 
-def _relay(tunnel: Tunnel, socket: Any, rfile: Any) -> None:
-    """Both ways until either side ends."""
+def _relay(tunnel: Tunnel, socket: Any, rfile: Any, gone: Event) -> None:
+    """Both ways until the guest's end, the client's and what is on its way then, or until `gone`: it gave way."""
     socket.settimeout(None)
+    pieces = 0
 
     def down() -> None:
+        nonlocal pieces
         while (piece := tunnel.read()) is not None:
             socket.sendall(piece)
+            pieces += 1
 
     def up() -> None:
         while piece := rfile.read1(PIECE):
@@ -64,7 +70,11 @@ def _relay(tunnel: Tunnel, socket: Any, rfile: Any) -> None:
 
     ways = [gevent.spawn(_quietly, way) for way in (down, up)]
     try:
-        ways[0].join()  # the guest's end is the end; the client's end leaves answers on their way
+        gevent.wait([*ways, gone], count=1)
+        before = -1
+        while not (ways[0].ready() or gone.is_set() or pieces == before):
+            before = pieces
+            gevent.wait([ways[0], gone], timeout=AFTER_CLIENT_S, count=1)
     finally:
         gevent.killall(ways)
         tunnel.close()
