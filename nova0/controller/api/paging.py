@@ -10,12 +10,14 @@ from nova0.controller.api import validation as v
 from nova0.controller.api.errors import ApiError
 from nova0.controller.api.request import Query, Request
 from nova0.controller.numbers import whole
+from nova0.native import offload
 
 T = TypeVar("T")
 MAX_LIMIT = 1000  # items a page; more is cut to it
 QUERY = {"limit": v.TEXT, "marker": v.TEXT}  # add to a route's query
 SORTED_QUERY = QUERY | {"sort_key": v.TEXT, "sort_dir": v.TEXT}
 SORT_KEYS_MOST = 32  # each sorts everything once
+FEW = 1000  # things sorted on the loop; more on a thread
 
 
 def limit_of(query: Query, most: int = MAX_LIMIT) -> int:
@@ -72,6 +74,10 @@ def _ways(ways: list[str]) -> bool:
 
 def ordered(items: Sequence[T], keys: list[tuple[str, str]], value_of: Callable[[T, str], Any]) -> list[T]:
     """`items` sorted by several keys, the first the strongest; None sorts before everything."""
+    return _ordered(items, keys, value_of) if len(items) <= FEW else offload(_ordered, items, keys, value_of)
+
+
+def _ordered(items: Sequence[T], keys: list[tuple[str, str]], value_of: Callable[[T, str], Any]) -> list[T]:
     result = list(items)
     for key, way in reversed(keys):
         result.sort(key=lambda item, k=key: _sortable(value_of(item, k)), reverse=way == "desc")  # type: ignore[misc]

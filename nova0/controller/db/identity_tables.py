@@ -78,7 +78,7 @@ class RevokedTokenRow(Table):
 
     audit_id = CharField(primary_key=True)
     expires_at = FloatField(index=True)
-    forget_at = FloatField(default=14400.0)
+    forget_at = FloatField(default=14400.0, index=True)
 
     class Meta:
         table_name = "revoked_token"

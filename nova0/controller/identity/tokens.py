@@ -35,6 +35,7 @@ from nova0.controller.db.store import Store
 
 LIFETIME_S = 4 * 3600
 CLOCKS_DIFFER_S = 300.0  # a token issued so far ahead of the clock is still taken
+FORGOTTEN_AT_ONCE = 500  # of those taken back, in one transaction
 KEPT_S, KEPT_MOST = 5.0, 1000  # looked-up tokens; a look-up is a third of a small request's work
 IMPLIED = {"admin": ("manager",), "manager": ("member",), "member": ("reader",)}
 
@@ -141,7 +142,9 @@ class Tokens:
 
         def closure() -> None:
             now = self._store.clock.now()
-            if RevokedTokenRow.delete().where(RevokedTokenRow.forget_at < now).execute():
+            ended = RevokedTokenRow.select(RevokedTokenRow.audit_id).where(RevokedTokenRow.forget_at < now)
+            ended = ended.order_by(RevokedTokenRow.forget_at).limit(FORGOTTEN_AT_ONCE)
+            if RevokedTokenRow.delete().where(RevokedTokenRow.audit_id.in_(ended)).execute():
                 self._store.clock.keep()  # what was forgotten must stay past, also after a restart of the machine
             RevokedTokenRow.insert(
                 audit_id=claims.audit_ids[0],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nova0.controller.api import paging
+from nova0.controller.api import paging, turns
 from nova0.controller.api import validation as v
 from nova0.controller.api.compute.views import times
 from nova0.controller.api.compute.views.links import pair
@@ -72,14 +72,14 @@ def _list(request: Request, view: Any) -> dict[str, Any]:
     query = request.query
     rows = request.store.read(lambda: boot_image.visible(request.context))
     for test in _tests(request):
-        rows = [row for row in rows if test(row)]
+        rows = turns.those(test, rows)
     keys = paging.sort_keys(query, [("created_at", "desc"), ("id", "desc")], ["created_at", "id", "name", "status"])
     rows = paging.ordered(rows, keys, getattr)
     limit = paging.limit_of(query)
     page, more = paging.cut(paging.after_marker(rows, query.get("marker"), lambda row: row.id), limit)
     page, more = paging.cut_by_bytes(page, more, length)
     last = page[-1].id if page else ""
-    return {"images": [view(request, row) for row in page]} | paging.compute_links(
+    return {"images": turns.each(lambda row: view(request, row), page)} | paging.compute_links(
         request, "images", page, limit, more, last
     )
 

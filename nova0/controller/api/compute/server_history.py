@@ -21,7 +21,9 @@ _QUERY = {"2.1": {}, "2.58": {**paging.QUERY, "changes-since": v.TEXT},
 
 @route("GET", PATH, needs="reader", query=_QUERY, query_strict="2.58")
 def listed(request: Request, server_id: str) -> dict[str, Any]:
-    """Newest first; of deleted servers too from 2.21."""
+    """Newest first; of deleted servers too from 2.21. Without pages (below 2.58) as many as one page has."""
+    paged = request.at_least("2.58")
+    limit = paging.limit_of(request.query) if paged else paging.MAX_LIMIT
 
     def closure() -> list[ActionRow]:
         instances.get(server_id, request.context, deleted=request.at_least("2.21"))
@@ -36,16 +38,14 @@ def listed(request: Request, server_id: str) -> dict[str, Any]:
                     (ActionRow.start_time >= moment) if later else (ActionRow.start_time <= moment)
                 )
                 query = query.where(changed | begun)
-        return list(query.order_by(ActionRow.start_time.desc(), ActionRow.id.desc()))
+        marker = request.query.get("marker") if paged else None
+        if marker:
+            query = query.where(ActionRow.id < _marked(server_id, marker).id)
+        return list(query.order_by(ActionRow.id.desc()).limit(limit + 1))
 
-    rows = request.store.read(closure)
-    if not request.at_least("2.58"):
-        return {"instanceActions": [_action(request, row) for row in rows]}
-    left = paging.after_marker(rows, request.query.get("marker"), lambda row: row.request_id)
-    limit = paging.limit_of(request.query)
-    page, more = paging.cut(left, limit)
+    page, more = paging.cut(request.store.read(closure), limit)
     answer: dict[str, Any] = {"instanceActions": [_action(request, row) for row in page]}
-    if more and page:
+    if paged and more and page:
         href = paging.next_url(request, page[-1].request_id, limit)
         answer["links"] = [{"rel": "next", "href": href}]
     return answer
@@ -55,7 +55,7 @@ def listed(request: Request, server_id: str) -> dict[str, Any]:
 def show(request: Request, server_id: str, request_id: str) -> dict[str, Any]:
     def closure() -> tuple[ActionRow, list[ActionEventRow], str]:
         server = instances.get(server_id, request.context, deleted=request.at_least("2.21"))
-        row = ActionRow.get_or_none(ActionRow.instance_uuid == server_id, ActionRow.request_id == request_id)
+        row = _named(server_id, request_id)
         if row is None:
             raise NotFound(f"Action {request_id} not found")
         events = ActionEventRow.select().where(ActionEventRow.action_id == row.id).order_by(ActionEventRow.id.desc())
@@ -66,6 +66,17 @@ def show(request: Request, server_id: str, request_id: str) -> dict[str, Any]:
     # Shown to the server's owner at every version: openstackclient can't do without, and traces are not in it.
     view["events"] = [_event(request, event, project_id) for event in events]
     return {"instanceAction": view}
+
+
+def _named(server_id: str, request_id: str) -> ActionRow | None:
+    return ActionRow.get_or_none(ActionRow.instance_uuid == server_id, ActionRow.request_id == request_id)
+
+
+def _marked(server_id: str, marker: str) -> ActionRow:
+    row = _named(server_id, marker)
+    if row is None:
+        raise BadRequest(f"marker [{marker}] not found")
+    return row
 
 
 def _action(request: Request, row: ActionRow) -> dict[str, Any]:

@@ -13,11 +13,9 @@ from nova0.controller.api import errors, paging, turns
 from nova0.controller.api import validation as v
 from nova0.controller.api.request import Request
 from nova0.controller.api.times import iso_z
-from nova0.native import offload
 
 TEXT = v.LONG_TEXT
 BULK_MOST = 100  # made by one request, in one transaction
-FEW = 1000  # things sorted on the loop; more on a thread
 PIECE = 500  # rows read in one transaction
 _CONTROLS = ("fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse")
 _TAGS = ("tags", "tags-any", "not-tags", "not-tags-any")
@@ -146,7 +144,7 @@ def page_of(request: Request, name: str, pieces: Iterable[list[View]]) -> View:
         paging.sort_keys(request.query, [])  # refused, if it is to be, for an empty list too
     order = [(str(number), way) for number, (_, way) in enumerate(keys or [])]
     values = lambda one, number: one[1][int(number)]  # noqa: E731
-    kept = paging.ordered(kept, order, values) if len(kept) <= FEW else offload(paging.ordered, kept, order, values)
+    kept = paging.ordered(kept, order, values)
     return paging.network_page(request, name, kept, lambda one: one[0], lambda one: one[2])
 
 
