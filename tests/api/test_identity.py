@@ -6,6 +6,8 @@ import time
 import pytest
 from served import PASSWORD, Http, client_env, login
 
+from nova0.controller.api.identity import application_credentials
+
 V3 = "/identity/v3"
 
 
@@ -210,6 +212,17 @@ def test_an_application_credential_logs_in_within_its_bounds(cloud):
     assert cloud.nobody.post(V3 + "/auth/tokens", auth).status_code == 401
     assert demo.delete(f"{path}/{credential['id']}").status_code == 204
     assert robot.get(V3 + "/auth/projects").status_code == 401
+
+
+def test_a_user_has_so_many_application_credentials_and_no_more(cloud, monkeypatch):
+    monkeypatch.setattr(application_credentials, "CREDENTIALS_MOST", 3)
+    user = cloud.new_user("collector", "demo", "member")
+    path = f"{V3}/users/{user.user_id}/application_credentials"
+    made = [user.post(path, {"application_credential": {"name": f"n{number}"}}) for number in range(4)]
+    assert [one.status_code for one in made] == [201, 201, 201, 403]
+    assert "maximum of 3 already exceeded" in made[3].text
+    assert user.delete(f"{path}/{made[0].json()['application_credential']['id']}").status_code == 204
+    assert user.post(path, {"application_credential": {"name": "n3"}}).status_code == 201
 
 
 def test_bootstrap_again_changes_nothing(cloud):

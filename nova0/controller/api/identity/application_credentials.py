@@ -19,6 +19,7 @@ from nova0.controller.api.times import iso_micro_z, seconds_of
 from nova0.controller.db.identity_tables import ApplicationCredentialRow, RoleRow
 from nova0.controller.identity import passwords
 
+CREDENTIALS_MOST = 128  # of one user: they are listed without pages
 _ROLE = v.obj({"id": v.TEXT, "name": v.TEXT}, extra=True)
 _CREATE = v.wrapped(
     "application_credential",
@@ -88,10 +89,12 @@ def create(request: Request, user_id: str) -> dict[str, Any]:
     expires = wanted.get("expires_at")
     if expires and seconds_of(expires) <= time.time():
         raise errors.bad_request(f"Invalid input for field/attribute expires_at. Value: {expires}. It is in the past.")
+    request.store.read(lambda: _room_for_one(user_id))
     secret = wanted.get("secret") or secrets.token_urlsafe(64)
     hashed = passwords.hash_password(secret)
 
     def closure() -> ApplicationCredentialRow:
+        _room_for_one(user_id)
         try:
             return ApplicationCredentialRow.create(
                 id=uuid.uuid4().hex,
@@ -111,6 +114,15 @@ def create(request: Request, user_id: str) -> dict[str, Any]:
 
     row = request.store.write(closure)
     return {"application_credential": view(request, row) | {"secret": secret}}
+
+
+def _room_for_one(user_id: str) -> None:
+    table = ApplicationCredentialRow
+    if table.select().where(table.user_id == user_id).count() >= CREDENTIALS_MOST:
+        raise errors.forbidden(
+            f"Unable to create additional application credentials, maximum of {CREDENTIALS_MOST} already exceeded for "
+            "user: delete one that is not needed."
+        )
 
 
 def _roles(request: Request, wanted: list[dict[str, str]] | None) -> list[dict[str, Any]]:
