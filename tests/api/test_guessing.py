@@ -195,3 +195,15 @@ def test_a_log_in_that_waits_holds_little_of_what_was_sent(cloud, user):
         assert _essential(body | {"scope": scope})["scope"] == "unscoped"
     assert _essential(body | {"scope": {"system": {"all": True}}})["scope"] == {"system": {"all": True}}
     assert _essential(body | {"scope": {"domain": {"id": "default"}}})["scope"] == {"domain": {"id": "default"}}
+
+
+@pytest.mark.slow
+def test_passwords_too_long_to_be_right_are_tried_no_faster_than_others(cloud):
+    """Else thousands of names that do not exist push what is known of failures out of memory."""
+    cloud.as_user("demo", "demo")
+    times = {}
+    for password in ("wrong", "w" * 5000):
+        bodies = [login(f"nobody-{len(password)}-{number}", "demo", password) for number in range(20)]
+        times[password] = min(sent(cloud, body)[1] for body in bodies)
+    short_s, long_s = times.values()
+    assert long_s > short_s / 2

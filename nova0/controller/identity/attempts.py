@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
@@ -148,7 +149,7 @@ class Attempts:
 
     def _forget_one(self) -> None:
         """The one not tried for longest and at rest, if it is among the oldest few."""
-        for pair, record in list(zip(self._records, self._records.values(), strict=True))[:SLEEPING_MOST]:
+        for pair, record in islice(self._records.items(), SLEEPING_MOST):
             if not record.looking and not record.waiting:
                 del self._records[pair]
                 return

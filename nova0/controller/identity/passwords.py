@@ -27,7 +27,7 @@ def verify(hashed: str | None, password: str, attempt: Attempt) -> bool:
     """Whether `password` is the one; said to `attempt`, too. Takes as long for a user that doesn't exist (None): names
     can't be probed. Raises attempts.TooMany."""
     if len(password) > MOST_LENGTH:
-        return False
+        hashed, password = None, ""  # wrong; and it takes its turn, or such guesses could be made by the thousand
     with _TURNS.taken(attempt):
         run = offload if attempt.proven else _ASIDE.offload
         good = run(_verified, hashed or _NOBODY, password)
