@@ -52,7 +52,7 @@ def instance_of(row: InstanceRow, cluster_id: str, ports: tuple[Port, ...] | Non
 
 PAGE = 200  # servers told to a host at once
 PAGE_BYTES = 2 << 20
-VIEW_ADDRESSES = 50_000  # in the rules of a view that is told whole: more would fill a frame
+VIEW_ADDRESSES = 50_000  # in the rules of a view, or of a server, that are told whole: more would fill a frame
 
 
 def page_for(host: str, after: int, cluster_id: str) -> list[Instance]:
@@ -90,6 +90,8 @@ def plan(row: InstanceRow, host: str, cluster_id: str) -> tuple[Instance, list[N
     networks are left out: the host asks for them, in pieces, if it does not have them. Raises
     msgspec.ValidationError naming the field that the host would refuse."""
     ports = networks.ports_of(row.uuid)
+    if sum(_length(port) for port in ports) > VIEW_ADDRESSES:  # then their rules come with the networks
+        ports = networks.ports_of_each([row.uuid], rules=False)[row.uuid]
     ids = dict.fromkeys(port.network_id for port in networks.rows_of(row.uuid))
     views = [networks.view(network_id, host) for network_id in ids if not networks.is_large(network_id)]
     views = [view for view in views if sum(_length(port) for port in view.ports) <= VIEW_ADDRESSES]

@@ -13,6 +13,7 @@ from nova0.controller.api import errors
 from nova0.controller.db.network_tables import FixedAddressRow, SubnetRow
 
 Pool = dict[str, str]  # {"start", "end"}
+Used = dict[str, set[int]]  # subnet id -> its addresses in use: read once where one transaction takes several
 
 
 def default_gateway(cidr: IPv4Network) -> str | None:
@@ -70,13 +71,16 @@ def free_count(subnet: SubnetRow) -> int:
     return sum(high - low + 1 - sum(1 for one in taken if low <= one <= high) for low, high in _ranges(subnet))
 
 
-def take(subnet: SubnetRow, port_id: str, wanted: str | None = None) -> str:
+def take(subnet: SubnetRow, port_id: str, wanted: str | None = None, known: Used | None = None) -> str:
     """Give a port an address: `wanted`, which may lie outside the pools, else the lowest free one.
 
     ApiError: 400 not in the subnet, 409 in use, 409 exhausted.
     """
+    known = {} if known is None else known
     if wanted is None:
-        taken = used(subnet)
+        if subnet.id not in known:
+            known[subnet.id] = used(subnet)
+        taken = known[subnet.id]
         found = next((one for low, high in _ranges(subnet) for one in range(low, high + 1) if one not in taken), None)
         if found is None:
             raise errors.conflict(
@@ -93,6 +97,8 @@ def take(subnet: SubnetRow, port_id: str, wanted: str | None = None) -> str:
         raise errors.conflict(
             f"IP address {wanted} already allocated in subnet {subnet.id}", "IpAddressAlreadyAllocated"
         ) from None
+    if subnet.id in known:
+        known[subnet.id].add(int(IPv4Address(wanted)))
     return wanted
 
 

@@ -46,7 +46,7 @@ def new_mac(network_id: str) -> str:
     """A free MAC on the network, of the field's prefix."""
     for _ in range(_MAC_TRIES):
         mac = "fa:16:3e:" + ":".join(f"{octet:02x}" for octet in os.urandom(3))
-        if PortRow.get_or_none(network_id=network_id, mac_address=mac) is None:
+        if not PortRow.select(PortRow.id).where(PortRow.network_id == network_id, PortRow.mac_address == mac).exists():
             return mac
     raise errors.ApiError(
         503, f"No free MAC address found on network {network_id}.", kind="MacAddressGenerationFailure"
@@ -58,12 +58,19 @@ def subnet_of(network_id: str) -> SubnetRow | None:
     return SubnetRow.one("network_id", network_id)
 
 
-def port(network_row: NetworkRow, *, address: str | None = None, with_address: bool = True, **values: Any) -> PortRow:
+def port(
+    network_row: NetworkRow,
+    *,
+    address: str | None = None,
+    with_address: bool = True,
+    known: addresses.Used | None = None,
+    **values: Any,
+) -> PortRow:
     """A port with an address (`address`, or the lowest free one) where the network has a subnet. ApiError 400/409."""
     row = PortRow.create(id=new_id(), network_id=network_row.id, **({"mac_address": new_mac(network_row.id)} | values))
     subnet = subnet_of(network_row.id)
     if address is not None and subnet is None:
         raise errors.bad_request(f"Network {network_row.id} has no subnet for address {address}.", "InvalidInput")
     if subnet is not None and with_address:
-        addresses.take(subnet, row.id, address)
+        addresses.take(subnet, row.id, address, known)
     return row

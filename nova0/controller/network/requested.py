@@ -22,6 +22,7 @@ def validate_request(context: RequestContext, requested: Any, count: int = 1) ->
     if requested is None or requested == "auto":
         return _only_network(context, count, must=requested == "auto")
     seen_ports: set[str] = set()
+    seen_networks: set[str] = set()  # looked at once: to count what is free takes a while
     kept: Wanted = []
     for one in requested:
         entry = {key: one[key] for key in ("uuid", "port", "fixed_ip", "tag") if one.get(key) is not None}
@@ -32,7 +33,10 @@ def validate_request(context: RequestContext, requested: Any, count: int = 1) ->
             seen_ports.add(entry["port"])
             entry.pop("uuid", None)
         elif "uuid" in entry:
-            _check_network(context, entry, count)
+            if "fixed_ip" in entry or entry["uuid"] not in seen_networks:
+                _check_network(context, entry, count)
+            if "fixed_ip" not in entry:
+                seen_networks.add(entry["uuid"])
         else:
             raise errors.bad_request("networks: each entry needs uuid or port.")
         kept.append(entry)

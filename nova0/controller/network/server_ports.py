@@ -30,12 +30,13 @@ def allocate(instance: InstanceRow, requested: Any) -> list[PortRow]:
         requested = [{"uuid": row.id} for row in usable[:1]]
     owner = f"compute:{instance.availability_zone or 'nova'}"
     groups = ids_of(list(instance.security_groups), instance.project_id) if requested else []
-    made = []
+    made: list[PortRow] = []
+    known: addresses.Used = {}
     for position, entry in enumerate(requested):
         if entry.get("port"):
             made.append(_adopt(entry["port"], instance, owner, position))
         else:
-            made.append(_make(entry, instance, owner, position, groups))
+            made.append(_make(entry, instance, owner, position, groups, known))
     ports_changed(made)
     return made
 
@@ -52,7 +53,14 @@ def _adopt(port_id: str, instance: InstanceRow, owner: str, position: int) -> Po
     return row
 
 
-def _make(entry: dict[str, Any], instance: InstanceRow, owner: str, position: int, groups: list[str]) -> PortRow:
+def _make(
+    entry: dict[str, Any],
+    instance: InstanceRow,
+    owner: str,
+    position: int,
+    groups: list[str],
+    known: addresses.Used,
+) -> PortRow:
     id = entry["uuid"]
     network = NetworkRow.one("id", id)
     if network is None:
@@ -62,6 +70,7 @@ def _make(entry: dict[str, Any], instance: InstanceRow, owner: str, position: in
     return making.port(
         network,
         address=entry.get("fixed_ip"),
+        known=known,
         project_id=instance.project_id,
         device_id=instance.uuid,
         device_owner=owner,

@@ -20,7 +20,7 @@ from nova0.controller.compute.refusals import BadRequest, Forbidden, NotBuilt
 
 declare([cfg.BoolOpt("enable_instance_password", default=True, help="Tell adminPass in the answer to a boot.")])
 
-SERVERS_MOST = 500  # of one request, in one transaction; a project's quota mostly says less
+SERVERS_MOST = 250  # of one request, in one transaction; a project's quota mostly says less
 
 
 @route("POST", "/servers", needs="member", success=202, body=schemas.CREATE)

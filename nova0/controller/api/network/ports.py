@@ -97,7 +97,8 @@ def create(request: Request) -> dict[str, Any]:
     told: list[str] = []
 
     def closure() -> list[dict[str, Any]]:
-        rows = [_create(request, item) for item in items]
+        known: addresses.Used = {}
+        rows = [_create(request, item, known) for item in items]
         told.extend(revision.ports_changed(rows))
         return [view(request, row, _fixed(row.id)) for row in rows]
 
@@ -106,7 +107,7 @@ def create(request: Request) -> dict[str, Any]:
     return listing.answer_created("port", "ports", made, many)
 
 
-def _create(request: Request, item: dict[str, Any]) -> PortRow:
+def _create(request: Request, item: dict[str, Any], known: addresses.Used) -> PortRow:
     network = networks.get(request, item["network_id"])
     port_checks.only_admin(request, item)
     port_checks.not_a_servers(item)
@@ -125,6 +126,7 @@ def _create(request: Request, item: dict[str, Any]) -> PortRow:
         network,
         address=port_checks.address_in(network.id, fixed),
         with_address=fixed is None or len(fixed) > 0,
+        known=known,
         project_id=project_id,
         admin_state_up=v.truth(item.get("admin_state_up", True)),
         security_groups=groups,

@@ -103,11 +103,11 @@ def _create(request: Request, item: dict[str, Any]) -> SecurityGroupRuleRow:
     if values["remote_group_id"]:
         listing.get(request, SecurityGroupRow, values["remote_group_id"], "Security group")
     table = SecurityGroupRuleRow
-    for other in table.select().where(table.security_group_id == group.id):
-        if all(getattr(other, key) == values[key] for key in _SAME):
-            raise errors.conflict(
-                f"Security group rule already exists. Rule id is {other.id}.", "SecurityGroupRuleExists"
-            )
+    columns = ((getattr(table, key), values[key]) for key in _SAME)
+    same = [column.is_null() if value is None else column == value for column, value in columns]
+    other = table.select(table.id).where(table.security_group_id == group.id, *same).first()
+    if other is not None:
+        raise errors.conflict(f"Security group rule already exists. Rule id is {other.id}.", "SecurityGroupRuleExists")
     return table.create(
         security_group_id=group.id, project_id=group.project_id, description=item.get("description") or "", **values
     )
