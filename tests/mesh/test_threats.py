@@ -71,7 +71,8 @@ ATTACKS = {
     "a host that says nonsense of itself, its guests or its progress, or did before that was checked",
     "a host's end of the tunnels that other hosts cannot use, or that is everybody's address",
     "words of a member or a guest that steer the terminal of who looks",
-    "connections to the API without end: idle, with headers or bodies under way, tunnels to a guest that never ends",
+    "connections to the API without end: idle, with headers or bodies under way, tunnels to a guest that never "
+    "ends",
     "bodies never finished, answers never taken",
     "requests whose ends two readers see in two places, or that no reader should take",
     "endless chunks, trailers or requests in one go",

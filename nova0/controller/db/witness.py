@@ -9,6 +9,7 @@ once.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -21,6 +22,7 @@ from nova0 import atomic_file
 LOOK_BYTES = 256 << 20  # a start looks through a store of this size (about a second); `nova0 doctor` through any
 MAGIC = b"SQLite format 3\0"
 SIDES = ("", "-wal", "-shm")
+_MARK = re.compile(rb"\x03\x23(.)commit_mark", re.DOTALL)  # SQLite's record of two texts: their lengths come first
 RESTORE = "put a backup back (docs/backup.md)"
 ANEW = "to begin anew, with no server, network, image or user known: nova0 up --new-store"
 
@@ -123,6 +125,7 @@ def look(path: Path, most_bytes: int | None = None, *, write: bool = True) -> Fo
         return None
     if head != MAGIC:
         raise _damaged(path, "it does not begin as an SQLite file does")
+    _check_journal(path)
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}", uri=True)) as store:
             return _look_through(store, path, most_bytes)
@@ -130,6 +133,46 @@ def look(path: Path, most_bytes: int | None = None, *, write: bool = True) -> Fo
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise _damaged(path, str(error)) from None
         raise StoreRefused(f"{path} can't be opened ({error}): mend its owner and mode, free space there") from None
+
+
+def _check_journal(path: Path) -> None:
+    """SQLite puts what a journal holds into whatever lies beside it, and takes the mix for good. What the file alone
+    says must reach to where its journal was begun, or a backup was put back beside the journal of the store that was
+    there. Raises StoreRefused."""
+    journal = Path(f"{path}-wal")
+    try:
+        if not journal.exists() or not journal.stat().st_size:
+            return
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as store:
+            [(page,)] = store.execute("SELECT rootpage FROM sqlite_master WHERE name = 'fact'").fetchall()
+            begun = _begun(journal, page)  # before the file is read: a controller may be at work on both
+            facts = {name: _plain(value) for name, value in store.execute("SELECT name, value FROM fact")}
+    except (sqlite3.Error, ValueError):
+        return  # a first start that ended early, or damage: SQLite tells
+    except OSError as error:
+        raise StoreRefused(f"{journal} can't be read ({error.strerror}): mend its owner and mode (0600)") from None
+    if begun is None:
+        return
+    mark, frame = begun
+    if mark > _number(facts.get("commit_mark")) + 1 or str(facts.get("store_id") or "").encode() not in frame:
+        raise StoreRefused(
+            f"{journal} is of another store: if {path} is a backup that was put back, remove {journal} and {path}-shm "
+            "(docs/backup.md)"
+        )
+
+
+def _begun(journal: Path, page: int) -> tuple[int, bytes] | None:
+    """The commit mark of the first transaction in a journal, and that page of it; `page` is where the facts are."""
+    with journal.open("rb") as file:
+        head = file.read(32)
+        size, salts = int.from_bytes(head[8:12]), head[16:24]
+        if not 512 <= size <= 65536:
+            return None
+        while len(frame := file.read(24 + size)) == 24 + size and frame[8:16] == salts:
+            found = _MARK.search(frame) if int.from_bytes(frame[:4]) == page else None
+            if found:
+                return int(frame[found.end() : found.end() + (found[1][0] - 13) // 2]), frame
+    return None
 
 
 def _look_through(store: sqlite3.Connection, path: Path, most_bytes: int | None) -> Found | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,61 @@ def test_a_large_store_is_not_looked_through_at_a_start(state):
     path = state / "store.sqlite"
     assert not witness.look(path, path.stat().st_size - 1).whole
     assert witness.look(path, path.stat().st_size).whole and witness.look(path).whole
+
+
+MAKE = """
+import os, shutil, sys
+from pathlib import Path
+from nova0.controller.db import facts, witness
+from nova0.controller.db.operation_tables import FactRow
+from nova0.controller.db.store import Store
+state, cluster = Path(sys.argv[1]), sys.argv[2]
+store = Store(witness.store_of(state))
+
+def write(value, times):
+    for _ in range(times):
+        store.write(lambda: FactRow.insert(name="asked", value=value).on_conflict_replace().execute())
+
+def empty():
+    assert store._worker.submit(store._overwritten)
+
+opened = store.write(lambda: facts.opened(cluster))
+write("yesterday", 20)
+empty()
+shutil.copy(store.path, state / "yesterday")
+write("today", 20)
+empty()
+witness.write(state, witness.Witness(opened.store_id, cluster, opened.boot, store.commit_mark()))
+write("last", 3)
+os._exit(9)
+"""
+
+
+@pytest.fixture
+def crashed(tmp_path):
+    """A store whose controller was killed: its last commits are in the journal. Beside it a copy of yesterday."""
+    made = subprocess.run([sys.executable, "-c", MAKE, tmp_path, CLUSTER], timeout=60, capture_output=True, text=True)
+    assert made.returncode == 9, made.stderr
+    assert (tmp_path / "store.sqlite-wal").stat().st_size
+    return tmp_path
+
+
+def test_a_copy_put_back_beside_the_journal_of_the_store_that_was_there_is_refused(crashed):
+    """threat: SQLite mixes both into a store of yesterday that says it is today's, and hosts believe it."""
+    shutil.copy(crashed / "yesterday", crashed / "store.sqlite")
+    before = {path.name: path.read_bytes() for path in crashed.glob("store.sqlite*")}
+    witness.want_this(crashed)
+    for _ in range(2):
+        with pytest.raises(StoreRefused, match="store.sqlite-wal is of another store: .* remove .*-wal and .*-shm"):
+            witness.check(crashed, CLUSTER)
+    assert {path.name: path.read_bytes() for path in crashed.glob("store.sqlite*")} == before
+    for side in ("-wal", "-shm"):
+        (crashed / f"store.sqlite{side}").unlink()
+    assert "as the operator said" in witness.check(crashed, CLUSTER)
+
+
+def test_what_a_killed_controller_left_in_its_journal_is_taken(crashed):
+    assert witness.check(crashed, CLUSTER) == ""
+    store = Store(witness.store_of(crashed))
+    assert store.read(lambda: facts._get("asked")) == "last"
+    store.close()
