@@ -71,8 +71,7 @@ ATTACKS = {
     "a host that says nonsense of itself, its guests or its progress, or did before that was checked",
     "a host's end of the tunnels that other hosts cannot use, or that is everybody's address",
     "words of a member or a guest that steer the terminal of who looks",
-    "connections to the API without end: idle, with headers or bodies under way, tunnels to a guest that never "
-    "ends",
+    "connections to the API without end: idle, with headers or bodies under way, tunnels to a guest that never ends",
     "bodies never finished, answers never taken",
     "requests whose ends two readers see in two places, or that no reader should take",
     "endless chunks, trailers or requests in one go",
@@ -92,8 +91,8 @@ ATTACKS = {
     "a file cut short by a full disk or a power cut",
     "a clock set ahead or back, to revive a token that was taken back or has expired, or to lock users out",
     "requests whose answers are long: lists of ten thousand servers or ports, usage of all, in any form",
-    "much in one request: a hundred ports or rules, a server of 64 ports, hundreds of servers, on a network and a group "
-    "of thousands",
+    "much in one request: a hundred ports or rules, a server of 64 ports, hundreds of servers, on a network and a "
+    "group of thousands",
     "a member who makes without end what is listed or forgotten at once: application credentials, actions of a server, "
     "images sorted by much, tokens taken back",
     "so many servers on one host, in one group, that no controller could be started beside it",

@@ -208,7 +208,7 @@ def test_a_copy_put_back_beside_the_journal_of_the_store_that_was_there_is_refus
     before = {path.name: path.read_bytes() for path in crashed.glob("store.sqlite*")}
     witness.want_this(crashed)
     for _ in range(2):
-        with pytest.raises(StoreRefused, match="store.sqlite-wal is of another store: .* remove .*-wal and .*-shm"):
+        with pytest.raises(StoreRefused, match=r"store.sqlite-wal is of another store: .* remove .*-wal and .*-shm"):
             witness.check(crashed, CLUSTER)
     assert {path.name: path.read_bytes() for path in crashed.glob("store.sqlite*")} == before
     for side in ("-wal", "-shm"):
