@@ -6,7 +6,6 @@ Each is started by `nova0 up` through `nova0 agent run`, says that it is ready i
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
@@ -75,15 +74,12 @@ def only_one(name: str) -> Iterator[None]:
     """Hold this machine's lock for a bundle. Raises RuntimeError naming who holds it."""
     folder = state_dir() / "run"
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    with open(folder / f"{name}.lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise RuntimeError(
-                f"a {name} already runs here (pid {lock.read().strip() or '?'}): `nova0 down` stops it"
-            ) from None
-        atomic_file.overwrite(lock.fileno(), folder / f"{name}.lock", str(os.getpid()).encode())
+    named = folder / f"{name}.lock"
+    with atomic_file.locked(folder / f"{name}.held") as held:
+        if not held:
+            pid = named.read_text().strip() if named.exists() else "?"
+            raise RuntimeError(f"a {name} already runs here (pid {pid}): `nova0 down` stops it")
+        atomic_file.write(named, str(os.getpid()), 0o644, sync=False)
         yield
 
 

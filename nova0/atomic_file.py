@@ -8,6 +8,7 @@ is left beside it.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -98,17 +99,20 @@ def append(path: Path, body: bytes, mode: int = 0o600) -> None:
         sync_folder(path.parent)
 
 
-def overwrite(descriptor: int, path: Path, body: bytes) -> None:
-    """The whole content of `path`, open as `descriptor`, which must stay the same file since others lock it: a
-    process's number in its lock. Raises OSError; the file is then empty."""
-    os.ftruncate(descriptor, 0)
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock while the body runs; False where another process does. Only its owner may open `path`, for whoever
+    opens a file may lock it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        write_all(descriptor, body)
-    except OSError as error:
-        os.ftruncate(descriptor, 0)
-        error.filename = str(path)
-        raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

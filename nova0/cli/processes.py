@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -44,16 +43,12 @@ def holder(state_path: Path, name: str) -> int | None:
 
 @contextmanager
 def only_one(state_path: Path, name: str) -> Iterator[bool]:
-    """Hold run/<name>.lock; False when somebody else has it."""
-    path = state_path / "run" / f"{name}.lock"
-    with open(path, "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        atomic_file.overwrite(lock.fileno(), path, str(os.getpid()).encode())
-        yield True
+    """Hold run/<name>.held, and be named in run/<name>.lock, which others may read; False when somebody else does."""
+    run = state_path / "run"
+    with atomic_file.locked(run / f"{name}.held") as held:
+        if held:
+            atomic_file.write(run / f"{name}.lock", str(os.getpid()), 0o644, sync=False)
+        yield held
 
 
 def stop(state_path: Path) -> list[str]:

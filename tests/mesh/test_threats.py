@@ -78,6 +78,7 @@ ATTACKS = {
     "passwords and secrets guessed",
     "a log filled, or made to say what was not",
     "secrets read from a log, at any level",
+    "another user of the machine who takes a lock of nova0's, so that it does not start again",
     "keys and tokens read from the disk by other users",
     "a request that compares every item of a list with every other, or is looked through for its faults one by one",
     "a user's regular expression that never ends",

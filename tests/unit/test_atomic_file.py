@@ -49,8 +49,6 @@ ALLOWED = {
     ("nova0/log.py", "_File._open"): "a log: lines appended",
     ("nova0/log.py", "turn_over"): "renames logs",
     ("agents/watchdog.py", "_beat"): "a pipe",
-    ("nova0/cli/processes.py", "only_one"): "a lock; its number by atomic_file.overwrite",
-    ("agents/running.py", "only_one"): "a lock; its number by atomic_file.overwrite",
     ("nova0/cli/commands/mesh_graph.py", "draw"): "renames what Graphviz wrote",
     ("nova0/host/virt/libvirt/console_log.py", "trim"): "a log that QEMU writes: cut in place, under its writer",
     ("nova0/host/virt/libvirt/own_daemon.py", "OwnDaemon.start"): "a log that libvirtd writes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -145,6 +147,21 @@ def test_only_one_supervisor_runs(supervisor, tmp_path):
     second = supervisor()
     assert second.wait(10) == 1 and "already" in second.stderr.read()
     assert len(pids(tmp_path)) == 1
+
+
+def test_who_locks_what_all_may_read_keeps_nothing_from_starting(supervisor, tmp_path):
+    """threat: another user of the machine opens a lock for reading and waits for a restart."""
+    supervisor()
+    wait_for(lambda: pids(tmp_path))
+    processes.stop(tmp_path)
+    files = [path for path in (tmp_path / "run").iterdir() if path.is_file() and path.stat().st_mode & 0o044]
+    assert files
+    with contextlib.ExitStack() as held:
+        for path in files:
+            fcntl.flock(held.enter_context(path.open()), fcntl.LOCK_EX)
+        again = supervisor()
+        wait_for(lambda: processes.holder(tmp_path, "up") == again.pid)
+        wait_for(lambda: len(pids(tmp_path)) == 2)
 
 
 def test_stop_ends_what_the_lock_names(supervisor, tmp_path):
