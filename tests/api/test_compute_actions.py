@@ -7,6 +7,7 @@ from conductor_stand_in import HOST
 
 from nova0.controller.api.compute.server_actions_unbuilt import NOT_YET
 from nova0.controller.api.microversion import MAXIMUM
+from nova0.controller.conductor import journal
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.db.operation_tables import OperationRow
 from nova0.mesh.errors import Unreachable
@@ -224,6 +225,18 @@ def test_every_action_leaves_its_record_and_steps(cloud, compute, server, versio
         assert page["links"][0]["rel"] == "next"
         rest = cloud.demo.get(f"{path}?marker={page['instanceActions'][0]['request_id']}", version=version).json()
         assert len(rest["instanceActions"]) == 2
+
+
+def test_of_locks_and_unlocks_without_end_the_newest_are_kept(cloud, compute, monkeypatch):
+    monkeypatch.setattr(journal, "KEPT_ALIKE", 3)
+    uuid = compute.boot("locked")
+    for _ in range(5):
+        compute.act(uuid, "lock")
+        compute.act(uuid, "unlock")
+    path = f"/v2.1/servers/{uuid}/os-instance-actions"
+    kept = [one["action"] for one in cloud.demo.get(path, version=HIGHEST).json()["instanceActions"]]
+    assert kept == ["unlock", "lock"] * 3 + ["create"]
+    cloud.demo.delete(f"/v2.1/servers/{uuid}")
 
 
 @pytest.mark.covers("S173")

@@ -22,6 +22,9 @@ ACTIONS = {  # operation kind -> name in os-instance-actions
 }
 
 
+KEPT_ALIKE = 100  # of what costs its user nothing, as lock: the newest of a server
+
+
 class _Begun:
     """How many operations this process recorded: the engine looks at the books when it grew."""
 
@@ -58,7 +61,12 @@ def about(row: OperationRow) -> dict[str, Any]:
 
 
 def record_action(name: str, instance_uuid: str, context: RequestContext, *, finished: bool = False) -> ActionRow:
-    """Record an action row alone (lock, unlock and others that are done when answered)."""
+    """Record an action row alone (lock, unlock and others that are done when answered: of these the newest are kept)."""
+    if finished:
+        alike = (ActionRow.instance_uuid == instance_uuid) & (ActionRow.action == name)
+        done = ActionRow.select(ActionRow.id).where(alike, ActionRow.finish_time.is_null(False))
+        older = done.order_by(ActionRow.id.desc()).offset(KEPT_ALIKE - 1).limit(KEPT_ALIKE)
+        ActionRow.delete().where(ActionRow.id.in_(older)).execute()
     return ActionRow.create(
         instance_uuid=instance_uuid,
         action=name,
