@@ -61,7 +61,7 @@ def about(row: OperationRow) -> dict[str, Any]:
 
 
 def record_action(name: str, instance_uuid: str, context: RequestContext, *, finished: bool = False) -> ActionRow:
-    """Record an action row alone (lock, unlock and others that are done when answered: of these the newest are kept)."""
+    """Record an action row alone (lock and others that are done when answered, the newest of which are kept)."""
     if finished:
         alike = (ActionRow.instance_uuid == instance_uuid) & (ActionRow.action == name)
         done = ActionRow.select(ActionRow.id).where(alike, ActionRow.finish_time.is_null(False))
