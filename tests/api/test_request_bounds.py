@@ -262,6 +262,14 @@ def _unowned_image():
     return ImageRow.create(name="of nobody", status="active", visibility="public", owner=None, size=1).id
 
 
+def test_a_hint_holds_little_for_it_is_kept_with_every_server(cloud, compute):  # noqa: F811
+    body = compute.body("hinted")
+    for query in ({"a": "x" * 500_000}, {"a": [["x" * 200]] * 900}, {"a": {"b": 1}}, {"a": ["x"] * 17}):
+        answer = cloud.demo.post("/v2.1/servers", body | {"os:scheduler_hints": {"query": query}}, version="2.37")
+        assert answer.status_code == 400 and "os:scheduler_hints.query.a" in answer.text, answer.text[:200]
+        assert len(answer.text) < 2000
+
+
 def test_hints_and_properties_of_odd_digits_do_not_end_a_boot(cloud):
     for digits in NO_NUMBERS:
         specs = {"resources:VCPU": digits, "resources:CUSTOM_X": digits, "pci_passthrough:alias": f"gpu:{digits}"}

@@ -27,6 +27,8 @@ _SCALAR: dict[str, Any] = {
     "minimum": -(2**53),
     "maximum": 2**53,
 }
+# what a filter of one's own may want
+_ANY_HINT = {**_SCALAR, "type": [*_SCALAR["type"], "array"], "maxItems": 16, "items": _SCALAR}
 HINTS = {
     "type": "object",
     "maxProperties": 32,
@@ -40,14 +42,14 @@ HINTS = {
             "maxLength": 1024,
             "maxProperties": 32,
             "propertyNames": v.KEY,
+            "additionalProperties": _ANY_HINT,
         },
         "target_cell": v.NAME,
         "different_cell": {"type": ["string", "array"], "maxLength": 255, "maxItems": MOST_PARTS, "items": v.TEXT},
         "build_near_host_ip": v.IP,
         "cidr": {"type": "string", "maxLength": 45, "pattern": r"/[0-9a-f.:]+"},
     },
-    # what a filter of one's own may want
-    "additionalProperties": {**_SCALAR, "type": [*_SCALAR["type"], "array"], "maxItems": 16, "items": _SCALAR},
+    "additionalProperties": _ANY_HINT,
 }
 _NETWORK = {"uuid": v.UUID, "port": {**v.UUID, "type": ["string", "null"]}, "fixed_ip": v.IP}
 _DEVICE = {
