@@ -425,6 +425,11 @@ def test_much_in_one_request_does_not_keep_the_loop_or_the_store(crowd, host):
             several = [rule | {"port_range_min": at, "port_range_max": at} for at in range(first, first + 100)]
             measured("rules", "/network/v2.0/security-group-rules", {"security_group_rules": several}, 1)
         measured("ports", "/network/v2.0/ports", {"ports": [{"network_id": network}] * 100})
+        more = {"security_groups": [{"name": f"g{uuid.uuid4()}"} for _ in range(8)]}
+        _, answer = crowd.ask("POST", "/network/v2.0/security-groups", more)
+        groups = [one["id"] for one in msgspec.json.decode(answer)["security_groups"]]
+        port = {"network_id": network, "security_groups": groups}
+        measured("ports of many groups", "/network/v2.0/ports", {"ports": [port] * 100})
         server = {"name": "one", "imageRef": image, "flavorRef": "1", "networks": [{"uuid": network}] * 64}
         measured("a server of 64 ports", "/v2.1/servers", {"server": server})
         server = server | {"max_count": SERVERS_MOST, "networks": "none", "user_data": "eHh4" * 16_000}

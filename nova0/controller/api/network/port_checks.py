@@ -51,9 +51,11 @@ def groups_for(request: Request, project_id: str, wanted: list[str] | None, secu
         return []
     if wanted is None:
         return [default_group(project_id).id]
+    table = SecurityGroupRow
+    owners: Any = table.select(table.id, table.project_id).where(table.id.in_(wanted)).tuples()
+    known = {id for id, owner in owners if request.context.can_see(owner)}
     for id in wanted:
-        row = SecurityGroupRow.get_or_none(SecurityGroupRow.id == id)
-        if row is None or not request.context.can_see(row.project_id):
+        if id not in known:
             raise errors.not_found("Security group", id, "SecurityGroupNotFound")
     return wanted
 
