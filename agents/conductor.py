@@ -64,6 +64,7 @@ class ConductorAgent(ConductorAPI):
 
     def compare(self, guests: list[GuestInfo]) -> list[Disowned]:
         host, store = self._host(), self.store
+        guests = list({guest.uuid: guest for guest in guests}.values())  # one named often is one
         disowned: list[Disowned] = []
         for some in _pieces(guests, READ):
             for few in _pieces(store.read(partial(reports.differing, host, some)), WRITTEN):

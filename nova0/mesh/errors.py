@@ -21,6 +21,7 @@ class MeshError(Exception):
         self.data = data
 
 
+MOST_MESSAGE, MOST_KIND = 16_384, 64  # characters taken of a peer's words: they end in logs and stores
 _KINDS: dict[str, type[Exception]] = {}
 E = TypeVar("E", bound=type[Exception])
 
@@ -48,8 +49,8 @@ def kind_of(error: BaseException) -> str:
 
 
 def from_wire(body: dict[str, Any]) -> Exception:
-    """The exception to raise at the caller for what `to_wire` made."""
-    kind, message = str(body.get("kind", "RemoteError")), str(body.get("message", ""))
+    """The exception to raise at the caller for what `to_wire` made, or a peer that made it up."""
+    kind, message = str(body.get("kind", "RemoteError"))[:MOST_KIND], str(body.get("message", ""))[:MOST_MESSAGE]
     told = body.get("data")
     data = {k: v for k, v in told.items() if isinstance(k, str)} if isinstance(told, dict) else {}
     known = _KINDS.get(kind)

@@ -30,6 +30,7 @@ Commit = Callable[[], Any]
 ASK_AGAIN_S = 0.3  # first pause before a step is asked again; doubles up to ASK_AGAIN_MOST_S
 ASK_AGAIN_MOST_S = 3.0
 LEAVE_TRIES = 10
+ANEW_TRIES = 10  # under another id, of one call whose outcome the host says is lost
 HOST_PATIENCE_S = 30.0  # how long a host that is not known to be down may stay silent
 
 
@@ -182,22 +183,28 @@ class Operation(ABC):
         """Ask a host, again under the same id while it is not known to be down.
 
         Raises HostSilent when it is down or stays silent; an outcome that was lost in a crash of the
-        host is asked under a new id (every method here is idempotent on the host). Other errors are
-        the host's own."""
+        host is asked under a new id (every method here is idempotent on the host), ANEW_TRIES times. Other
+        errors are the host's own."""
         deadline = time.monotonic() + patience_s
-        pause = ASK_AGAIN_S
+        pause, anew = ASK_AGAIN_S, 0
         while True:
             try:
                 return getattr(self.host(host, method, on_progress), method)(*args)
-            except (OutcomeUnknown, Cancelled):
-                self.row.attempt += 1
-                self._record_attempt()
-            except BadArguments as error:
-                if not error.data.get("used"):
+            except (OutcomeUnknown, Cancelled, BadArguments) as error:
+                if isinstance(error, BadArguments) and not error.data.get("used"):
                     raise
-                # Asked before a restart, or before the disk was full; what is to be told has changed since.
+                # "used": asked before a restart, or before the disk was full; what is to be told has changed since.
                 self.row.attempt += 1
                 self._record_attempt()
+                anew += 1
+                if anew >= ANEW_TRIES:
+                    raise HostSilent(
+                        f"{host} does not say how {method} ended, asked {anew} times anew ({error.message}): "
+                        "see the log of that host"
+                    ) from error
+                if anew > 1:
+                    gevent.sleep(pause)
+                    pause = min(pause * 2, ASK_AGAIN_MOST_S)
             except (CallTimeout, Unreachable, Busy) as error:
                 if self.world.lives.is_down(host) or time.monotonic() > deadline:
                     raise HostSilent(

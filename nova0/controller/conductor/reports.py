@@ -17,6 +17,7 @@ from nova0.objects.states import PowerState, TaskState, VmState
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 8  # guests in one line of the log
 AT_REST = {
     (VmState.ACTIVE, PowerState.RUNNING),
     (VmState.STOPPED, PowerState.SHUTDOWN),
@@ -72,17 +73,23 @@ def compare(host: str, guests: list[GuestInfo]) -> list[Disowned]:
     """In a transaction: hold a host's guests against the store. Returns those it must remove: deleted or
     placed elsewhere, unless an operation is at work on them. Power states are taken up."""
     disowned = []
+    unknown = []
     for guest in guests:
         row = _known(guest.uuid)
         if row is None:
             # What was deleted is remembered: this store never knew it, and so may be the wrong or an old one.
-            log.warning("%s has a guest %s that this store never knew: it is left alone", host, guest.uuid)
+            unknown.append(guest.uuid)
             continue
         if isinstance(row, PastInstanceRow) or row.host != host:
             if not _busy(guest.uuid):
                 disowned.append(_disowned(row))
             continue
         power_reported(row, guest.power_state)
+    if unknown:
+        log.warning(
+            "%s has %d guests that this store never knew, which are left alone: %s%s",
+            *(host, len(unknown), ", ".join(unknown[:MOST_NAMED]), ", ..." if len(unknown) > MOST_NAMED else ""),
+        )
     return disowned
 
 

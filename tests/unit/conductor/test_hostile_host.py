@@ -1,0 +1,68 @@
+"""A host that answers as no host of ours would: it wastes its own time, not the controller's."""
+
+from __future__ import annotations
+
+import pytest
+
+from nova0.controller.conductor import operation
+from nova0.mesh.errors import BadArguments, Cancelled, OutcomeUnknown
+from nova0.objects.errors import DriverError
+from nova0.objects.host import GuestInfo
+from nova0.objects.states import PowerState
+from nova0.rpcapi.conductor import ConductorAPI
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("x"), Cancelled("x"), BadArguments("x", used=True)], ids=str)
+def test_a_host_that_has_itself_asked_anew_without_end_is_left(cloud, monkeypatch, error):
+    monkeypatch.setattr(operation, "ASK_AGAIN_MOST_S", 0.01)
+    evil = cloud.host("evil", memory_mb=16384, vcpus=16)
+    cloud.host("good")
+
+    def script(uuid, *args):
+        raise error
+
+    evil.script["prepare"] = evil.script["delete"] = script
+    uuid = cloud.boot()
+    row = cloud.settled(uuid)
+    assert (row.host, row.vm_state) == ("good", "active")
+    assert len(evil.asked) <= 2 * operation.ANEW_TRIES
+
+
+def test_an_error_of_megabytes_is_cut_where_it_enters(cloud, caplog):
+    """threat: a host's words fill the controller's log and store."""
+    evil = cloud.host("evil", memory_mb=16384, vcpus=16)
+    cloud.host("good")
+
+    def script(uuid, *args):
+        raise DriverError("no " * 2_000_000)
+
+    evil.script["prepare"] = evil.script["delete"] = script
+    uuid = cloud.boot()
+    assert cloud.settled(uuid).host == "good"
+    assert max(len(line) for line in caplog.messages) < 20_000
+    evil.script = {"delete": script}
+    cloud.ask("delete", uuid)
+    cloud.until(lambda: cloud.row(uuid).deleted_at)
+    assert (cloud.tmp_path / "store.sqlite").stat().st_size < 2_000_000
+    wal = cloud.tmp_path / "store.sqlite-wal"
+    assert not wal.exists() or wal.stat().st_size < 5_000_000
+
+
+def test_a_host_tells_of_guests_without_number_in_a_few_lines(cloud, caplog):
+    """threat: a line in the log for each guest that was never there, and a call for each time one is named."""
+    evil = cloud.host("evil")
+    cloud.host("good", memory_mb=16384, vcpus=16)
+    uuid = cloud.boot()
+    assert cloud.settled(uuid).host == "good"
+    conductor = evil.bus.stub(ConductorAPI)
+    unknown = [
+        GuestInfo(uuid=f"5a0f8c9e-0000-4000-8000-{n:012}", generation=1, power_state=PowerState.RUNNING)
+        for n in range(3000)
+    ]
+    others = [GuestInfo(uuid=uuid, generation=1, power_state=PowerState.SHUTDOWN)] * 500
+    caplog.clear()
+    assert {one.uuid for one in conductor.compare(unknown + others)} == {uuid}
+    assert len([line for line in caplog.messages if "evil" in line]) < 50
+    cloud.until(lambda: not cloud.controller.removals._hosts)
+    assert len(evil.asked) < 10
+    assert cloud.row(uuid).power_state == PowerState.RUNNING
