@@ -10,14 +10,16 @@ import os
 import resource
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 BOUNDS_S = (
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
     2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
 )  # fmt: skip
+LabelName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\Z", max_length=255)]  # the text has it bare
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -61,16 +63,16 @@ class Traffic:
 class Sample(msgspec.Struct):
     """One number, or for a histogram one row of them: calls by bucket of BOUNDS_S, `value` their sum in seconds."""
 
-    labels: dict[str, str]
+    labels: dict[LabelName, str]
     value: float
-    buckets: list[int] = []
+    buckets: Annotated[list[int], Meta(max_length=len(BOUNDS_S) + 1)] = []
 
 
 class Family(msgspec.Struct):
     """Samples of one name, as Prometheus knows it; `kind`: counter, gauge or histogram."""
 
-    name: str
-    kind: str
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z_:][A-Za-z0-9_:]*\Z", max_length=255)]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     samples: list[Sample]
 
@@ -146,7 +148,7 @@ class _Collector:
             names = list(family.samples[0].labels) if family.samples else []
             made: Any = kinds[family.kind](family.name, family.help, labels=names)
             for sample in family.samples:
-                values = [sample.labels[name] for name in names]
+                values = [sample.labels.get(name, "") for name in names]
                 if family.kind == "histogram":
                     made.add_metric(values, _cumulative(sample.buckets), sum_value=sample.value)
                 else:
@@ -157,7 +159,8 @@ class _Collector:
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
     bounds = [*(repr(bound) for bound in BOUNDS_S), "+Inf"]
     total, rows = 0, []
-    for bound, count in zip(bounds, buckets, strict=True):
+    missing = [0] * (len(bounds) - len(buckets))  # of a node of another version
+    for bound, count in zip(bounds, [*buckets, *missing], strict=True):
         total += count
         rows.append((bound, float(total)))
     return rows

@@ -16,7 +16,8 @@ from gevent.pool import Pool
 
 from nova0.mesh.calling import Calling
 from nova0.mesh.certificate import Signed, read_certificate, verify_kind
-from nova0.mesh.codec import decode, encode
+from nova0.mesh.codec import codecs_of, decode, encode
+from nova0.mesh.describing import Described
 from nova0.mesh.errors import BadArguments, JoinRefused, MeshError, Unreachable
 from nova0.mesh.identity import Identity
 from nova0.mesh.members import Member, Status
@@ -147,7 +148,7 @@ class Asking:
 
     def metrics(self, agent: str | None, timeout_s: float) -> list[dict[str, Any]]:
         """nova0.metrics.Family in plain values, of `agent`'s node or of this one."""
-        return decode(self._mesh("metrics", self._find(agent) if agent else self._node.node, timeout_s))
+        return self._decoded("metrics", self._find(agent) if agent else self._node.node, timeout_s)
 
     def describe(self, agent: str) -> list[dict[str, Any]]:
         """Rows of nova0.mesh.describing: of that agent, or of all on a node."""
@@ -170,17 +171,21 @@ class Asking:
         return Pool(MOST_ASKED).map(ask, [member.node for member in self._node.members()])
 
     def _decoded(self, method: str, node: str, timeout_s: float) -> Any:
-        return decode(self._mesh(method, node, timeout_s))
+        """What a node answers to one of the mesh's own questions, in plain values. Raises RemoteError where that is
+        not what its signature says: it is shown beside the answers of others."""
+        return msgspec.to_builtins(codecs_of(MeshAPI)[method].unpack_result(self._mesh(method, node, timeout_s)))
 
     def _described(self, node: str, timeout_s: float) -> list[dict[str, Any]]:
         """What a node says it offers, without what it may not answer. Raises BadArguments where that says nothing."""
         rows = self._decoded("describe", node, timeout_s)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and "agent" in row for row in rows):
-            raise BadArguments(f"{node}: what it says of its agents cannot be read", field="agent")
+        try:
+            msgspec.convert(rows, list[Described])
+        except msgspec.ValidationError as error:
+            raise BadArguments(f"{node}: what it says of its agents cannot be read: {error}", field="agent") from None
         peer = self._node.roster.peers.get(node)
         if peer is None:
             return rows
-        return [row for row in rows if not self._node.roster.not_asked(peer, str(row["agent"]))]
+        return [row for row in rows if not self._node.roster.not_asked(peer, row["agent"])]
 
     def is_node(self, agent: str) -> bool:
         """Users' topics have a slash too (user/...), so the shape does not tell."""

@@ -29,6 +29,24 @@ UNITS = {
 }
 
 
+class Described(msgspec.Struct):
+    """What a row that another node says must have, to be shown; those of earlier versions have fewer fields."""
+
+    agent: str
+    method: str
+    kind: str
+    allow: list[str]
+    timeout: str
+    doc: str
+    arguments: dict[str, str]
+    returns: str
+    silence_s: float = 0.0
+    total_s: float = 0.0
+    units: dict[str, str] = {}
+    signature: str = ""
+    returns_unit: str = ""
+
+
 def described(topic: str, method: Method) -> dict[str, Any]:
     """One row of `nova0 agents describe`. `units` has the arguments that have one."""
     arguments = {name: type_name(kind) for name, kind in method.arguments.items()}

@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from nova0.mesh.certificate import Chain, Trust
 from nova0.mesh.members import Member
 from nova0.mesh.stores import StoreClaim
 from nova0.mesh.surface import CONTROLLER, HOST, MEMBER, SHORT, Surface, call
 from nova0.mesh.wire import Card, Seen, Signed
-from nova0.metrics import Family
+from nova0.metrics import BOUNDS_S, Family
+
+Total = Annotated[int, Meta(ge=0, le=1 << 62)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]  # bounds refuse NaN too
+Buckets = Annotated[list[Total], Meta(max_length=len(BOUNDS_S) + 1)]
 
 
 class LinkSeen(msgspec.Struct):
     """One link of a node: it dialled `node`, or would."""
 
-    node: str
+    node: Annotated[str, Meta(max_length=256)]
     up: bool
     listens: bool  # it also hears the beats and casts of `node`
-    waiting: int = 0  # calls without an answer
+    waiting: Total = 0  # calls without an answer
     trouble: str = ""  # why it is not up
 
 
@@ -28,21 +33,21 @@ class Totals(msgspec.Struct, kw_only=True):
     """One node's work since its start, its own bookkeeping (topic `mesh`) left out. Differences of two make rates."""
 
     node: str
-    at_s: float  # the node's monotonic clock
-    up_s: float  # since its start
-    load: int  # calls it is working on
-    answered: int  # calls
-    asked: int
-    failed: int  # calls answered with an error, or refused
-    buckets: list[int]  # answered calls by bucket of metrics.BOUNDS_S
-    asked_buckets: list[int]
-    casts_sent: int
-    casts_heard: int
-    bytes_in: int
-    bytes_out: int
-    gaps: int
-    reconnects: int
-    stalls: int
+    at_s: Seconds  # the node's monotonic clock
+    up_s: Seconds  # since its start
+    load: Total  # calls it is working on
+    answered: Total  # calls
+    asked: Total
+    failed: Total  # calls answered with an error, or refused
+    buckets: Buckets  # answered calls by bucket of metrics.BOUNDS_S
+    asked_buckets: Buckets
+    casts_sent: Total
+    casts_heard: Total
+    bytes_in: Total
+    bytes_out: Total
+    gaps: Total
+    reconnects: Total
+    stalls: Total
 
 
 class MeshAPI(Surface):

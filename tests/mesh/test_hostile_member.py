@@ -4,6 +4,7 @@ not let it is not asked, believed or followed, and hides nobody who may."""
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 
 import gevent
@@ -13,6 +14,7 @@ from contract import until
 from hostile_nodes import KINDS, OURS, UUID, Lab, arguments_of, may
 
 from nova0.cli.checks import membership
+from nova0.cli.commands import mesh_graph
 from nova0.controller.bridge import Bridge
 from nova0.host.image.cache import ImageCache
 from nova0.mesh import identity, tokens, tombstones, wire
@@ -639,3 +641,50 @@ def test_nobody_reaches_a_wrong_server_by_the_machines_socket(lab):
             with pytest.raises(MeshError):
                 client.call(agent, "instances_of" if "conductor" in agent else "guests")
     assert [row for row in lab.asked if row[0] == "evil/host"] == []
+
+
+LINK = {"node": "lab1/host", "up": True, "listens": True, "waiting": 0, "trouble": ""}
+NONSENSE = {
+    "links": [7, "lab1", [7], {"node": 1}, [{**LINK, "node": ["x"]}], [{**LINK, "node": "x" * 10_000}], [{"up": True}]],
+    "totals": [None, "x", {"node": "evil/host"}, [1]],
+    "describe": ["x", [1], [{"agent": "user/x"}], [{"agent": ["user/x"], "method": 1, "kind": None}],
+                 [{"agent": "user/x", "method": {}, "kind": "call"}]],
+    "metrics": ["x", [{"name": "a b", "kind": "counter", "help": "", "samples": []}],
+                [{"name": "a", "kind": "x", "help": "", "samples": []}],
+                [{"name": "a", "kind": "gauge", "help": "",
+                  "samples": [{"labels": {'x="1"} 1\nb{y': ""}, "value": 1}]}]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", NONSENSE)
+def test_threat_what_one_node_says_of_itself_spoils_no_answer_of_others(lab, method):
+    """threat: a member whose answers end `nova0 top`, `nova0 mesh graph` or GET /mesh/v1/surfaces for all nodes."""
+    evil = lab.hostile("host", surfaces=())
+    offered, asking = evil.offers.find("mesh", method, "call"), lab.controller_node.asking
+    for nonsense in NONSENSE[method]:
+        offered.function = lambda nonsense=nonsense: nonsense
+        if method == "metrics":
+            with pytest.raises(MeshError, match="the answer is not what its signature says"):
+                asking.metrics(evil.node, 5)
+            continue
+        told = {one["node"]: one for one in asking.everyone(method, 5)}
+        assert told[evil.node]["answer"] is None and told[evil.node]["error"], nonsense
+        assert told["lab0/controller"]["answer"] and told["lab1/host"]["error"] is None
+        assert "conductor" in {row["agent"] for row in Bridge(lab.controller_node).surfaces(None)}
+
+
+def test_a_name_in_a_link_makes_no_line_and_no_statement_of_its_own(lab):
+    evil = lab.hostile("host", surfaces=())
+    forged = [
+        {**LINK, "node": "x\\"},
+        {**LINK, "node": '"] ; evil [image="/etc/shadow'},
+        {**LINK, "node": "y\nlab0/controller (controller)", "up": False, "trouble": "z\nlab1/host (host)"},
+    ]
+    evil.offers.find("mesh", "links", "call").function = lambda: forged
+    members = msgspec.to_builtins(lab.controller_node.members())
+    seen = mesh_graph.graph(members, lab.controller_node.asking.everyone("links", 5))
+    lines = mesh_graph.text(seen).splitlines()
+    assert len([line for line in lines if not line.startswith("  ")]) == len(members)
+    for line in mesh_graph.dot(seen).splitlines()[1:-1]:
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"', "Q", line)
+        assert re.fullmatch(r"  (?:(?:node|edge|Q|Q -> Q)(?: \[[A-Za-z0-9=,. ]*\])?;)", bare), line

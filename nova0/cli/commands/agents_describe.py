@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from nova0.cli.output import show_json
     from nova0.cli.surfaces import described, patience
+    from nova0.cli.terminal import cell
 
     found = described()
     if args.topic in found:
@@ -34,12 +35,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for topic in sorted(found):
         for method in found[topic]:
-            print(
-                f"{topic}: {method['kind']}  {method['signature']}   [{', '.join(method['allow'])}; {patience(method)}]"
-            )
+            allow = ", ".join(method["allow"])
+            print(cell(f"{topic}: {method['kind']}  {method['signature']}   [{allow}; {patience(method)}]"))
             units = {**method.get("units", {}), **({"answer": unit} if (unit := method.get("returns_unit")) else {})}
             if units:
-                print(f"    Units: {', '.join(f'{name} in {unit}' for name, unit in units.items())}.")
+                print(cell(f"    Units: {', '.join(f'{name} in {unit}' for name, unit in units.items())}."))
             for line in method["doc"].splitlines():
                 print(f"    {line}".rstrip())
     return 0

@@ -80,7 +80,9 @@ def graph(members: list[dict[str, Any]], told: list[dict[str, Any]]) -> dict[str
 
 
 def text(seen: dict[str, Any]) -> str:
-    """For people: each node with its links."""
+    """For people: each node with its links, a line each whatever a node said."""
+    from nova0.cli.terminal import cell
+
     up = {(link["from"], link["to"]) for link in seen["links"] if link["up"]}
     lines = []
     for node in seen["nodes"]:
@@ -95,7 +97,7 @@ def text(seen: dict[str, Any]) -> str:
             arrow = f"{'<' if (other, name) in up else '-'}-{'>' if (name, other) in up else '-'}"
             if arrow != "---":
                 lines.append(f"  {arrow} {other}")
-    return "\n".join(lines)
+    return "\n".join(cell(line) for line in lines)
 
 
 _FILLS = {"up": "palegreen", "suspect": "khaki", "down": "lightcoral", "left": "lightgrey", "unknown": "white"}
@@ -107,9 +109,10 @@ def dot(seen: dict[str, Any]) -> str:
     lines = ["digraph mesh {", "  node [shape=box, style=filled, fontname=Helvetica];", "  edge [arrowsize=0.6];"]
     for node in seen["nodes"]:
         style = "filled" if node["answers"] else "filled,dashed"
-        label = f"{node['node']}\\n{' '.join(node['roles'])}" + ("" if node["answers"] else "\\ndoes not answer")
+        label = f"{_escaped(node['node'])}\\n{_escaped(' '.join(node['roles']))}"
+        label += "" if node["answers"] else "\\ndoes not answer"
         lines.append(
-            f"  {_quoted(node['node'])} [label={_quoted(label)}, style={_quoted(style)}, "
+            f'  {_quoted(node["node"])} [label="{label}", style={_quoted(style)}, '
             f"fillcolor={_FILLS.get(node['status'], 'white')}];"
         )
     for link in seen["links"]:
@@ -125,8 +128,14 @@ def dot(seen: dict[str, Any]) -> str:
 
 
 def _quoted(name: str) -> str:
-    escaped = name.replace('"', '\\"')
-    return f'"{escaped}"'
+    return f'"{_escaped(name)}"'
+
+
+def _escaped(name: str) -> str:
+    """As it stands between quotes, where a backslash at the end would take the closing one with it."""
+    from nova0.cli.terminal import cell
+
+    return cell(name).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _drawer() -> str:
