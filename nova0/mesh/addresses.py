@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import ifaddr
 
 from nova0.mesh.settings import DOOR_PORT, MeshSettings
+
+
+_SCOPE = re.compile(r"[A-Za-z0-9._@-]{1,15}")  # the name of an interface, or its number
 
 
 def own_address(settings: MeshSettings) -> str:
@@ -68,6 +72,16 @@ def _leads_nowhere(address: ifaddr.IP) -> bool:
     """A link-local IPv4 address with room for two at most: a pair into a namespace, as guests' networks have, where no
     other machine is."""
     return isinstance(address.ip, str) and address.ip.startswith("169.254.") and address.network_prefix >= 31
+
+
+def is_one(text: str) -> bool:
+    """Is it an IPv4 or IPv6 address, maybe with a scope, and no name?"""
+    plain, percent, scope = text.partition("%")
+    try:
+        address = ipaddress.ip_address(plain)
+    except ValueError:
+        return False
+    return not percent or (address.version == 6 and _SCOPE.fullmatch(scope) is not None)
 
 
 def seen_from_here(address: str, by: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from nova0.mesh import entitlement, keys
+from nova0.mesh import addresses, entitlement, keys
 from nova0.mesh.certificate import Certificate, Chain, machine_of
 from nova0.mesh.errors import Busy, JoinRefused, MeshError, PutOut
 from nova0.mesh.flapping import Flaps
@@ -31,6 +31,9 @@ MAX_GONE = 256  # put-out nodes still shown
 MOST_WRONG = 64  # topics kept of those that one node may not answer; a longer list is cut
 MOST_SAID = 16  # topics of one machine that are logged as wrong, each once
 LONGEST_TOPIC = 256
+# of one card, whoever shows it
+MOST_NUMBER = 1 << 53
+MOST_ADDRESS, MOST_VERSION, MOST_ROLES, MOST_TOPICS, MOST_TOPICS_TEXT = 64, 64, 16, 1024, 65_536
 GONE_S = 7 * 86400  # shown so long after it, when this node starts again
 
 
@@ -114,7 +117,7 @@ class Roster:
 
     def hint(self, card: Card, *, listed: bool = False) -> Peer | None:
         """Somebody says this node exists. Never replaces what is proven; at most another address to try."""
-        if card.node == self._node or len(card.key) != 32 or not _is_name(card.node):
+        if card.node == self._node or not _is_name(card.node) or unsound(card):
             return None
         if self.tombstones.is_out(card.key):
             return None
@@ -171,6 +174,11 @@ class Roster:
             raise JoinRefused(f"{card.host}: calls its process {card.process!r}, which is no name")
         if certificate.process and certificate.process != card.process:
             raise JoinRefused(f"{card.node}: its certificate is for {certificate.host}/{certificate.process}")
+        if address and not addresses.is_one(card.address):  # it advertises a name: where it came from, then
+            card = msgspec.structs.replace(card, address=address)
+        left_here = not address and card.host == self._identity.certificate.host  # by a process of this machine
+        if not left_here and (why := unsound(card)):
+            raise JoinRefused(f"{card.host}: its card cannot be used: {why}")
         self.not_put_out(chain)
         self._holds_its_name(certificate)
         if certificate.process:
@@ -299,7 +307,9 @@ class Roster:
     def recard(self, peer: Peer, card: Card) -> None:
         """A proven peer describes itself anew over its own link."""
         if card.node == peer.node and card.key == peer.card.key and _newer(card, peer.card):
-            self._renew(peer, msgspec.structs.replace(card, address=peer.card.address))
+            card = msgspec.structs.replace(card, address=peer.card.address)
+            if not unsound(card):
+                self._renew(peer, card)
 
     def heard(self, peer: Peer, boot: int | None = None) -> None:
         """A sign of life that bears the peer's own key."""
@@ -493,11 +503,31 @@ def _twin(card: Card, peer: Peer) -> str:
 
 
 def _is_name(node: str) -> bool:
-    """host/process, each short and without anything that means something in a path."""
+    """host/process, each short (in bytes: together they name a file) and without anything that means something in a
+    path."""
     host, slash, process = node.partition("/")
     return bool(slash) and all(
-        0 < len(part) <= 64 and part.isprintable() and not set(part) & set("/~ ") for part in (host, process)
+        0 < len(part.encode()) <= 64 and part.isprintable() and not set(part) & set("/~ ") for part in (host, process)
     )
+
+
+def unsound(card: Card) -> str:
+    """Why nothing is done with a card, whoever showed it; "" for one that is used. An address that is a name would be
+    looked up by the thread that serves all sockets."""
+    if len(card.key) != 32:
+        return "its key is none"
+    if card.address and not addresses.is_one(card.address):
+        return f"its address {card.address[:MOST_ADDRESS]!r} is none"
+    ports = (card.rpc_port, card.door_port, card.pub_port, card.ear_port, card.stream_port)
+    if not all(0 <= port <= 65535 for port in ports):
+        return f"its ports {ports} are none"
+    if not 0 <= card.boot <= MOST_NUMBER or not -1 <= card.serial <= MOST_NUMBER:
+        return f"start {card.boot}, change {card.serial}: numbers no node comes to"
+    if len(card.version) > MOST_VERSION or len(card.roles) > MOST_ROLES:
+        return "its version or roles are longer than any"
+    if len(card.topics) > MOST_TOPICS or sum(map(len, (*card.roles, *card.topics))) > MOST_TOPICS_TEXT:
+        return "its topics are more than any node offers"
+    return ""
 
 
 def _newer(card: Card, than: Card) -> bool:

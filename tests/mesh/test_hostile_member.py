@@ -688,3 +688,43 @@ def test_a_name_in_a_link_makes_no_line_and_no_statement_of_its_own(lab):
     for line in mesh_graph.dot(seen).splitlines()[1:-1]:
         bare = re.sub(r'"(?:[^"\\]|\\.)*"', "Q", line)
         assert re.fullmatch(r"  (?:(?:node|edge|Q|Q -> Q)(?: \[[A-Za-z0-9=,. ]*\])?;)", bare), line
+
+
+CARDS = {
+    "a name to be looked up": {"address": "slow.example.invalid"},
+    "an address with more behind it": {"address": "10.0.0.1:1;tcp://10.0.0.2"},
+    "a scope that is a path": {"address": "fe80::1%../x"},
+    "a port past all": {"rpc_port": 1 << 40},
+    "a port below none": {"door_port": -1},
+    "a start past all": {"boot": (1 << 63) - 1},
+    "a version of a megabyte": {"version": "1" * 900_000},
+    "topics of a megabyte": {"topics": tuple("user/" + "x" * 200 for _ in range(4000))},
+    "a name longer than a file's": {"node": "evil/" + "\U0001f600" * 64},
+}
+
+
+@pytest.mark.parametrize("what", CARDS)
+def test_threat_a_card_that_holds_something_else_is_not_used(lab, what, caplog):
+    """threat: a member whose card, told by itself or as hearsay, has every node look up names, keep megabytes, or write
+    a file that no disk takes, after which nothing that is known of anybody gets onto the disk."""
+    evil = lab.hostile("member", surfaces=())
+    real = evil.card()
+    told = {"node": "lab7/host", "key": bytes([7]) * 32} | CARDS[what]
+    hearsay = msgspec.structs.replace(real, **told)
+    evil.casting.publish(wire.CHATTER, wire.Told(evil.node, [wire.Seen(hearsay, "up")]))
+    for node in (lab.host, lab.controller_node):
+        assert node.roster.hint(hearsay) is None and node.roster.hint(hearsay, listed=True) is None
+    if what != "a name to be looked up":  # of itself it may advertise one: where it came from counts
+        bad = msgspec.structs.replace(real, serial=real.serial + 1, **CARDS[what])
+        with pytest.raises(JoinRefused):
+            lab.host.roster.prove(evil.chain(), bad, real.key)
+    evil.serial += 1
+    evil.card = lambda: msgspec.structs.replace(real, **{"serial": evil.serial} | CARDS[what])
+    for _ in range(3):
+        evil.watching.beat()
+        gevent.sleep(0.1)
+    for node in (lab.host, lab.controller_node):
+        kept = node.roster.peers[evil.node].card
+        assert len(msgspec.msgpack.encode(kept)) < 2000 and kept.address == "127.0.0.1"
+        node.roster.save()
+    assert (lab.folder / "lab1" / "peers" / "lab0~controller").exists()
