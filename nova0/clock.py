@@ -46,7 +46,11 @@ def boot_id() -> str:
 
 def since(then: Moment) -> float:
     """Seconds that have passed, never below 0."""
-    now = moment()
+    return between(then, moment())
+
+
+def between(then: Moment, now: Moment) -> float:
+    """Seconds from one to the other, never below 0."""
     if _same_run(then, now):
         return max(0.0, now.ticks - then.ticks)
     return max(0.0, now.wall - then.wall)

@@ -8,7 +8,6 @@ store places them here again, or a person at this machine lets them go. On disk 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -16,6 +15,8 @@ import msgspec
 from gevent.lock import RLock
 from oslo_config import cfg
 
+from nova0 import clock
+from nova0.clock import Moment
 from nova0.config import CONF, declare
 from nova0.host.compute.records import Records
 from nova0.objects.host import Disowned
@@ -43,7 +44,8 @@ class Seen(msgspec.Struct, kw_only=True, frozen=True):
 
     reason: str
     generation: int  # the store's
-    at: float  # seconds since the epoch, when it was disowned
+    at: float  # seconds since the epoch, when it was disowned; for show
+    since: Moment | None = None  # the same, as it counts: a clock that is set ahead ends no window
     kept: bool = False
     let_go: bool = False
 
@@ -52,10 +54,10 @@ _decoder = msgspec.json.Decoder(dict[str, Seen])
 
 
 class Disownings:
-    """`clock`: seconds since the epoch. Raises DriverError where the disk refuses."""
+    """Raises DriverError where the disk refuses."""
 
-    def __init__(self, records: Records, clock: Callable[[], float] = time.time) -> None:
-        self._records, self._clock = records, clock
+    def __init__(self, records: Records, now: Callable[[], Moment] = clock.moment) -> None:
+        self._records, self._now = records, now
         self._hand = RLock()  # writing waits for the disk
         self._seen: dict[str, Seen] = {}
         self._refused: set[str] = set()  # told in the log
@@ -73,7 +75,7 @@ class Disownings:
     def judge(self, said: Iterable[Disowned], generations: dict[str, int]) -> list[str]:
         """What may go now of what the store disowned. `generations`: of the guests it was told of, by uuid."""
         with self._hand:
-            now = self._clock()
+            now = self._now()
             told = [one for one in said if one.uuid in generations]  # what was not told cannot be disowned
             fits = {one.uuid: one for one in told if self._fits(one, generations[one.uuid])}
             seen = self._still_counting(fits, now)
@@ -81,7 +83,9 @@ class Disownings:
             new = {uuid: one for uuid, one in fits.items() if uuid not in judged}
             over = any(one.kept for one in seen.values()) or len(seen.keys() | new.keys()) > CONF.disown_most
             for uuid, one in new.items():
-                seen[uuid] = Seen(reason=one.reason, generation=one.generation, at=now, kept=over, let_go=not over)
+                seen[uuid] = Seen(
+                    reason=one.reason, generation=one.generation, at=now.wall, since=now, kept=over, let_go=not over
+                )
             self._keep(seen)
             if over and new:
                 self._tell(new.values())
@@ -102,14 +106,17 @@ class Disownings:
         with self._hand:
             self._keep(self.kept())
 
-    def _still_counting(self, fits: dict[str, Disowned], now: float) -> dict[str, Seen]:
+    def _still_counting(self, fits: dict[str, Disowned], now: Moment) -> dict[str, Seen]:
         """What was kept stays so for as long as it is disowned; all counts for ten minutes, whatever the store
-        says since. A clock that was ahead is no reason to count longer."""
+        says since and whoever sets the clock. One that was ahead is no reason to count longer."""
         counting = {}
         for uuid, one in self._seen.items():
             kept = one.kept and uuid in fits
-            if kept or now - one.at < WINDOW_S:
-                counting[uuid] = msgspec.structs.replace(one, kept=kept, at=min(one.at, now))
+            began = one.since or Moment("", 0.0, one.at)  # written by an earlier version
+            if began.wall > now.wall and began.boot != now.boot:
+                began = now
+            if kept or clock.between(began, now) < WINDOW_S:
+                counting[uuid] = msgspec.structs.replace(one, kept=kept, at=min(one.at, now.wall), since=began)
         return counting
 
     def _fits(self, one: Disowned, generation: int) -> bool:

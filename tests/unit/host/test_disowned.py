@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from nova0.clock import Moment
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.host.compute import adopt
 from nova0.host.compute.disowned import FILE, WINDOW_S, Disownings
@@ -139,17 +140,21 @@ def test_what_was_let_go_and_failed_goes_at_the_next_audit(lab, monkeypatch):
 
 
 class Book:
-    """Disownings with a clock to turn."""
+    """Disownings with time that passes, a clock that anybody sets, and a machine that restarts."""
 
     def __init__(self, tmp_path):
         self.records = Records("lab1", tmp_path)
         self.records.open()
-        self.now = 1_000_000.0
+        self.clock, self.ticks, self.boot = 1_000_000.0, 1000.0, "a"
         self.start()
 
     def start(self):
-        self.book = Disownings(self.records, lambda: self.now)
+        self.book = Disownings(self.records, lambda: Moment(self.boot, self.ticks, self.clock))
         self.book.open()
+
+    def wait(self, seconds):
+        self.clock += seconds
+        self.ticks += seconds
 
     def judge(self, *numbers):
         said = [Disowned(uuid=uuid_of(n), reason="deleted", generation=3) for n in numbers]
@@ -161,24 +166,39 @@ def uuid_of(number):
     return f"5a0f8c9e-0000-4000-8000-0000000000{number:02}"
 
 
-def test_ten_minutes_later_a_few_more_may_go_whatever_the_clock_did(tmp_path):
+@pytest.mark.parametrize("boots", ["aa", "ab"], ids=["one run", "the machine restarts"])
+def test_ten_minutes_later_a_few_more_may_go_though_the_clock_was_ahead(tmp_path, boots):
     book = Book(tmp_path)
-    book.now += 86_400  # a day ahead
+    book.clock += 86_400
     assert book.judge(1, 2, 3) == [1, 2, 3]
-    book.now -= 86_400
+    book.clock -= 86_400
+    book.boot = boots[1]
     book.start()
     assert book.judge(4) == []
-    book.now += WINDOW_S - 1
+    book.wait(WINDOW_S - 1)
     assert book.judge(4, 5) == []
     assert book.judge() == []
-    book.now += WINDOW_S + 1
+    book.wait(WINDOW_S + 1)
     assert book.judge(4, 5) == [4, 5]
+
+
+def test_a_clock_set_ahead_lets_no_more_go(tmp_path):
+    """threat: who disowns a host's guests tells it the time, too."""
+    book = Book(tmp_path)
+    assert book.judge(1, 2, 3) == [1, 2, 3]
+    for first in (4, 7):
+        book.clock += 2 * WINDOW_S
+        assert book.judge(*range(first, first + 3)) == []
+        book.start()
+    assert book.judge() == []
+    book.wait(WINDOW_S + 1)
+    assert book.judge(10) == [10]
 
 
 def test_a_batch_in_doubt_holds_back_those_that_come_later(tmp_path):
     book = Book(tmp_path)
     assert book.judge(1, 2, 3, 4) == []
-    book.now += 10 * WINDOW_S
+    book.wait(10 * WINDOW_S)
     assert book.judge(1, 2, 3, 4, 5) == []
     assert len(book.book.kept()) == 5
 
