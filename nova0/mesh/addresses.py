@@ -12,7 +12,6 @@ import ifaddr
 
 from nova0.mesh.settings import DOOR_PORT, MeshSettings
 
-
 _SCOPE = re.compile(r"[A-Za-z0-9._@-]{1,15}")  # the name of an interface, or its number
 
 

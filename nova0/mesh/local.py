@@ -25,7 +25,7 @@ from nova0.mesh.base_bus import BaseBus
 from nova0.mesh.casting import MOST_CAST_BYTES
 from nova0.mesh.certificate import FORMAT, Certificate, role_topics
 from nova0.mesh.codec import MethodCodec, fits, wire_form
-from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, Unreachable, from_wire
+from nova0.mesh.errors import BadArguments, Busy, CallTimeout, Cancelled, NotAllowed, Unreachable, from_wire
 from nova0.mesh.follow import Follower, Snapshot
 from nova0.mesh.members import Caller, Member, Status
 from nova0.mesh.streams.service import Service
@@ -156,7 +156,18 @@ class LocalBus(BaseBus):
         host: str | None = None,
     ) -> Follower:
         topic = f"{surface.topic}@{host}" if host else surface.topic
-        follower = Follower(surface, topic, fetch, on_snapshot, on_update, self._followers.remove)
+        if not entitlement.may_hear(self.certificate, topic):
+            says = entitlement.says(self.certificate)
+            raise NotAllowed(f"{self.node}: its certificate ({says}) does not let it hear casts on {topic!r}")
+
+        def fetched() -> Snapshot[Any]:
+            snapshot = fetch()
+            known = self.net.buses.get(snapshot.publisher)
+            if known is None or not entitlement.may_answer(known.certificate, surface.topic):
+                raise Unreachable(f"{snapshot.publisher}: its certificate does not let it answer {surface.topic!r}")
+            return snapshot
+
+        follower = Follower(surface, topic, fetched, on_snapshot, on_update, self._followers.remove)
         self._followers.append(follower)
         follower.start()
         return follower

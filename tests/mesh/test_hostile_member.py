@@ -247,6 +247,26 @@ def test_threat_who_may_not_answer_is_not_followed(lab, evil):
 
 
 @pytest.mark.design("EN6")
+def test_who_may_not_hear_does_not_follow_inside_one_process_either():
+    local = LocalNet()
+    main, host = local.bus("lab0", "controller", ("controller",)), local.bus("lab1", "host", ("host",))
+    member = local.bus("lab2", "host", ("member",))
+    for bus in (main, host, member):
+        bus.start()
+    main.offer(Prices(main))
+    wholes = []
+    with pytest.raises(NotAllowed, match="does not let it hear casts on 'prices'"):
+        member.follow(PricesAPI, lambda: host.stub(PricesAPI).all(), wholes.append, lambda m, a: None)
+    forged = member.snapshot(PricesAPI, {"evil": 666})
+    follower = host.follow(PricesAPI, lambda: forged, wholes.append, lambda m, a: None)
+    assert not follower.ready.wait(0.3) and wholes == []
+    host.follow(PricesAPI, lambda: host.stub(PricesAPI).all(), wholes.append, lambda m, a: None).ready.wait(10)
+    assert wholes == [{"ink": 1}]
+    for bus in (host, member, main):
+        bus.stop()
+
+
+@pytest.mark.design("EN6")
 @pytest.mark.parametrize("net", ["node", "local"])
 def test_threat_a_snapshot_in_anothers_name_is_not_taken(lab, net):
     """threat: a node that may answer names another publisher, whose casts would then be taken for its state."""
