@@ -109,12 +109,16 @@ class ConductorAgent(ConductorAPI):
     def power_changed(self, uuid: str, generation: int, power_state: PowerState) -> None:
         host = self._host()
 
-        def closure() -> None:
+        def meant() -> InstanceRow | None:
             row = InstanceRow.one("uuid", uuid)
-            if row is not None and row.host == host and row.generation == generation:
+            return row if row is not None and row.host == host and row.generation == generation else None
+
+        def closure() -> None:
+            if (row := meant()) is not None:
                 reports.power_reported(row, power_state)
 
-        self.store.write(closure)
+        if self.store.read(meant) is not None:  # a host may say it of any server, as often as it likes
+            self.store.write(closure)
 
     @every(300)
     def audit_claims(self) -> None:

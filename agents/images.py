@@ -52,8 +52,8 @@ class ImagesAgent(ImagesAPI):
         if holder == bus.host:
             path = images.path(self.controller.services.state_dir, image_id)
             return self.files.offer(path, peer=node, expires_s=TICKET_S).ticket
-        if (holder, image_id) not in self._allowed:
-            raise ImageUnusable(f"{holder} never fetched image {image_id}")
+        if (holder, image_id) not in self._allowed or holder == bus.caller().host:
+            raise ImageUnusable(f"{holder} never fetched image {image_id}, or asks for its own")
         given = bus.stub(ComputeAPI, holder).offer_image(image_id, self._contents(image_id).digest, node)
         given.check_of(holder)
         return given

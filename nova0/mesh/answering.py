@@ -125,6 +125,7 @@ class Answering:
         self._connections: dict[int, tuple[int, bytes]] = {}  # descriptor -> (inode, routing id)
         self._jobs: dict[tuple[str, str], Job] = {}  # (caller, its request id)
         self.running = 0
+        self._running_of: dict[str, int] = {}  # host -> those of its callers
         self.leaving = self._shut = False
         self._pool = Pool(self._work)
         self._driven = Driven(socket, self._heard, routed=True, queue=home.settings.queue, traffic=home.counts.calls)
@@ -292,7 +293,7 @@ class Answering:
     # calls
 
     def _call(self, route: bytes, peer: Peer, call: wire.Call) -> None:
-        if self.leaving or self.running >= self._home.settings.calls_running:
+        if self.leaving or self._is_full(peer):
             key = peer.node, call.request_id
             if key not in self._jobs and key not in self._journal:  # a copy of what was begun is not refused as new
                 if self.leaving:
@@ -304,6 +305,12 @@ class Answering:
         if route not in self._routes:  # put out meanwhile
             return
         self.execute(self.caller_of(peer, call), call, RemoteReply(self._answer, route, call.id))
+
+    def _is_full(self, peer: Peer) -> bool:
+        """A host holds no more places than it leaves free, so that no few of them take all. Controllers take what
+        there is."""
+        free = self._home.settings.calls_running - self.running
+        return free <= 0 or (not peer.is_certified_controller and self._running_of.get(peer.card.host, 0) >= free)
 
     def caller_of(self, peer: Peer, call: wire.Call) -> Caller:
         roles: tuple[str, ...] = (str(Role.MEMBER),) if call.plain else peer.roles
@@ -352,10 +359,16 @@ class Answering:
         )
         job = self._jobs[key] = Job(call, replies, running, now)
         self.running += 1
+        host, of_host = caller.host, self._running_of
+        of_host[host] = of_host.get(host, 0) + 1
         try:
             good, body = self._run(offered, job) if repeatable else self._once(offered, job)
         finally:
             self.running -= 1
+            if of_host[host] == 1:
+                del of_host[host]
+            else:
+                of_host[host] -= 1
             del self._jobs[key]
         crash_point("mesh.answer.before")
         for waiting in replies:

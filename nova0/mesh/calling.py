@@ -43,6 +43,7 @@ SWEEP_S = 0.1  # how fine time-outs are
 MOST_OWED = 10_000  # acknowledgements kept for one node
 MOST_NAMED = 50_000  # ids given by the application of which we know whom we asked
 MOST_WRONG_NAMED = 3  # wrong servers named in one error
+BUSY_S = 0.2  # until the only one who answers a topic is asked again
 MOST_KNOWN = 1000  # pairs of topic and host whose members are remembered between calls
 DIAL_S = 4.0  # a call whose link does not come up within this was not started
 
@@ -164,6 +165,9 @@ class Calling:
                 except Unreachable as gone:
                     raise _nobody_knows(begun, topic, method, gone) if begun else gone from None
                 name = self._node if target is None else target.node
+                if name in tried:  # there is no other, and it was busy a moment ago
+                    gevent.sleep(random.uniform(BUSY_S / 2, BUSY_S))  # noqa: S311  (spread, not secrecy)
+                    now = time.monotonic()
                 if named:
                     self._remember(request_id, name)
                 elif acknowledge:

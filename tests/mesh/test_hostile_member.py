@@ -21,7 +21,15 @@ from nova0.mesh import identity, tokens, tombstones, wire
 from nova0.mesh.bus import Status
 from nova0.mesh.certificate import renewed_topics
 from nova0.mesh.codec import encode
-from nova0.mesh.errors import BadArguments, FileIncomplete, JoinRefused, MeshError, NotAllowed, RemoteError, Unreachable
+from nova0.mesh.errors import (
+    BadArguments,
+    FileIncomplete,
+    JoinRefused,
+    MeshError,
+    NotAllowed,
+    RemoteError,
+    Unreachable,
+)
 from nova0.mesh.follow import Snapshot
 from nova0.mesh.joining import join
 from nova0.mesh.local import LocalNet
@@ -748,3 +756,24 @@ def test_threat_a_card_that_holds_something_else_is_not_used(lab, what, caplog):
         assert len(msgspec.msgpack.encode(kept)) < 2000 and kept.address == "127.0.0.1"
         node.roster.save()
     assert (lab.folder / "lab1" / "peers" / "lab0~controller").exists()
+
+
+def test_threat_one_host_takes_no_more_places_than_it_leaves_to_others(lab):
+    """threat: a host that keeps the controller at work, so that it answers nobody else."""
+    lab.controller_node.settings.calls_running = 40
+    evil, go_on = lab.hostile("host", surfaces=()), gevent.event.Event()
+    offered = lab.controller_node.offers.find("conductor", "leave", "call")
+    right, offered.function = offered.function, lambda uuid, generation: go_on.wait(30) and 1
+
+    held = [gevent.spawn(evil.stub(ConductorAPI, timeout_s=30).leave, UUID, 1) for _ in range(60)]
+    answering, counts = lab.controller_node.answering, lab.controller_node.counts
+    until(lambda: answering.running == 20 and counts.refused_calls.get("Busy", 0) >= 40, 20)
+    assert [lab.host.stub(ConductorAPI).instances_of() for _ in range(5)] == [[]] * 5
+    before = counts.refused_calls["Busy"]
+    gevent.sleep(0.5)
+    assert counts.refused_calls["Busy"] - before < 40 * 10, "and who is told to come later does"
+    go_on.set()
+    assert [one.get() for one in held] == [1] * 60
+    offered.function = right
+    until(lambda: not answering.running and not answering._running_of, 10)
+    assert evil.stub(ConductorAPI).leave(UUID, 1) is not None
