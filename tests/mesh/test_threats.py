@@ -72,6 +72,7 @@ ATTACKS = {
     "a host that says nonsense of itself, its guests or its progress, or did before that was checked",
     "a host that has itself asked again for ever, sends megabytes as an error, or names guests without number",
     "a host that keeps a controller at work, so that it answers nobody else",
+    "a network whose rules the kernel refuses, and with them those of all guests of a host",
     "a node whose answer to what all are asked spoils those of the others, or forges lines among them",
     "a host's end of the tunnels that other hosts cannot use, or that is everybody's address",
     "words of a member or a guest that steer the terminal of who looks",

@@ -297,3 +297,26 @@ def test_a_sweep_takes_all_of_this_cluster_off_the_machine_even_without_records(
     assert "theirs" in lab1.run("ip", "link")
     assert lab1.run("cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
     lab1.run("ip", "link", "del", "theirs")
+
+
+def test_rules_of_one_network_that_the_kernel_refuses_keep_no_other_network_from_its_own(cloud):
+    """threat: one view that contradicts itself, and from then on no rule of any guest here changes, nor does the host
+    start again."""
+    lab1, _ = cloud.hosts
+    good, bad = cloud.network(57), cloud.network(58)
+    outer, inner = cloud.boot(good, lab1, 5), cloud.boot(good, lab1, 6)
+    first = bad.port(lab1, 7)
+    second = msgspec.structs.replace(bad.port(lab1, 8), id=first.id[:13] + "-4000-8000-000000000001")
+    assert second.tap == first.tap and second.id != first.id
+    view = msgspec.structs.replace(bad.view(lab1), ports=(first, second))
+    carrier = cloud.carriers[lab1]
+    with lab1.inside(), pytest.raises(NetworkError, match="loading the firewall rules"):
+        carrier.apply(view)
+    cloud.replace(good, inner, PING)
+    assert outer.pings(inner.port.ip)
+    again = LinuxCarrier(lab1.name, CLUSTER, lab1.state_dir, lab1.address)
+    with lab1.inside():
+        again.open()
+        again.tends_itself(False)
+        assert bad.id not in again.carried() and good.id in again.carried()
+        again.close()

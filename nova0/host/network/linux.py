@@ -80,7 +80,11 @@ class LinuxCarrier(Carrier):
                 self._members = _ipv4((self.directory / MEMBERS).read_text().split())
             if self._views:
                 self.tend()
-                self._load_rules()
+                try:
+                    self._load_rules()
+                except NetworkError as error:  # what is loaded stays, and each network is taken up by itself
+                    LOG.error("%s; all networks are asked for anew", error)
+                    self._views.clear()
         self.tends_itself(True)
 
     def apply(self, view: NetworkView) -> bool:
@@ -101,7 +105,11 @@ class LinuxCarrier(Carrier):
             # the view is recorded before what follows: a crash in between is mended by tend() or asked anew
             self._views[view.id] = view
             self._keep(view)
-            self._load_rules()
+            try:
+                self._load_rules()
+            except NetworkError:  # rules are loaded for all networks at once: this one must not keep others from theirs
+                self._put_back(view.id, known)
+                raise
             self._serve(view)
             self._built[view.id] = view
             return True
@@ -327,7 +335,11 @@ class LinuxCarrier(Carrier):
         if view.id in self._built:
             self._built[view.id] = msgspec.structs.replace(self._built[view.id], ports=ports)
         self._keep(changed)
-        self._load_rules()
+        try:
+            self._load_rules()
+        except NetworkError:
+            self._put_back(view.id, view)
+            raise
         self._serve(changed)
 
     def _unplug_others(self, view: NetworkView) -> None:
@@ -351,6 +363,16 @@ class LinuxCarrier(Carrier):
         place = self.directory / view.id
         place.mkdir(parents=True, exist_ok=True)
         atomic_file.write(place / "view.json", msgspec.json.encode(view))
+
+    def _put_back(self, network_id: str, before: NetworkView | None) -> None:
+        """What was carried before a view whose rules the kernel refused."""
+        self._built.pop(network_id, None)
+        if before is not None:
+            self._views[network_id] = before
+            self._keep(before)
+        else:
+            del self._views[network_id]
+            (self.directory / network_id / "view.json").unlink(missing_ok=True)
 
     def _forward(self) -> None:
         if FORWARD.read_text().strip() != "1":
