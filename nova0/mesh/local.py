@@ -211,8 +211,8 @@ class LocalBus(BaseBus):
         if self.status is not Status.UP or other is None or other.status is not Status.UP:
             raise Unreachable(f"{ticket.node}: no stream: {other.status if other else 'no such node'}")
         check_roles(other.node, other.roles, roles)
-        for bus in (self, other):
-            bus.streams.check_room()
+        self.streams.check_room()
+        other.streams.check_room("" if Role.CONTROLLER in self.roles else self.host)
         handler = other.streams.tickets.redeem(ticket.secret, ticket.purpose, self.node)
 
         def gone(stream: Stream) -> None:

@@ -23,6 +23,7 @@ from nova0.mesh.certificate import renewed_topics
 from nova0.mesh.codec import encode
 from nova0.mesh.errors import (
     BadArguments,
+    Busy,
     FileIncomplete,
     JoinRefused,
     MeshError,
@@ -777,3 +778,19 @@ def test_threat_one_host_takes_no_more_places_than_it_leaves_to_others(lab):
     offered.function = right
     until(lambda: not answering.running and not answering._running_of, 10)
     assert evil.stub(ConductorAPI).leave(UUID, 1) is not None
+
+
+def test_threat_one_host_takes_no_more_streams_than_it_leaves_to_others(lab):
+    """threat: a host that opens stream after stream and reads none, so that no other gets an image."""
+    lab.controller_node.streams.service._most = 8
+    evil, end = lab.hostile("host", surfaces=()), gevent.event.Event()
+    bad = lab.controller_node.offer_stream("x", lambda stream: end.wait(30), peer="evil", uses=20)
+    held = [evil.open_stream(bad) for _ in range(4)]
+    with pytest.raises(Busy, match="4 streams are open"):
+        evil.open_stream(bad)
+    good = lab.controller_node.offer_stream("x", lambda stream: stream.send(b"here"), peer="lab1")
+    with lab.host.open_stream(good) as stream:
+        assert stream.recv() == b"here"
+    end.set()
+    for stream in held:
+        stream.close()

@@ -270,7 +270,7 @@ def test_a_node_that_stops_ends_its_streams_at_both_ends(two):
 
 @pytest.mark.design("ST7")
 def test_over_the_bound_of_streams_there_is_busy(two):
-    two.service(two.main)._most = 3
+    two.service(two.main)._most = 6  # of which one host gets what it leaves to others
     ticket = two.main.offer_stream("test", echo, peer="lab1/host", uses=4)
     streams = [two.one.open_stream(ticket) for _ in range(3)]
     with pytest.raises(Busy, match="3 streams are open"):
@@ -312,10 +312,13 @@ def test_many_streams_at_once_each_keep_their_own_bytes(two):
 
 def test_tickets_are_bounded_and_the_ended_forgotten():
     now = [0.0]
-    book = tickets.TicketBook("lab0/controller", most=3, clock=lambda: now[0])
-    made = [book.make("test", echo, "lab1", 10, 1) for _ in range(3)]
-    with pytest.raises(Busy, match="3 tickets"):
-        book.make("test", echo, "lab1", 10, 1)
+    book = tickets.TicketBook("lab0/controller", most=4, clock=lambda: now[0])
+    made = [book.make("test", echo, peer, 10, 1) for peer in ("lab1", "lab1/host")]
+    with pytest.raises(Busy, match="2 tickets"):  # one host has as many as it leaves to others
+        book.make("test", echo, "lab1/other", 10, 1)
+    made += [book.make("test", echo, f"lab{n}", 10, 1) for n in (2, 3)]
+    with pytest.raises(Busy, match="4 tickets"):
+        book.make("test", echo, "lab4", 10, 1)
     now[0] = 10
     with pytest.raises(StreamRefused, match="has expired"):
         book.redeem(made[0].secret, "test", "lab1/host")

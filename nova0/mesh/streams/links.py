@@ -198,7 +198,7 @@ class Links:
             raise StreamRefused(f"{here}: {ask.node} opens a stream before it greets")
         if not self._home.roster.admits(peer.card.key):
             raise StreamRefused(f"{here}: {ask.node} is no member any more")
-        self.service.check_room()
+        self.service.check_room("" if peer.is_certified_controller else peer.card.host)
         return peer, self.service.tickets.redeem(ask.secret, ask.purpose, ask.node)
 
     def _put(self, route: bytes, message: wire.Streamed) -> None:

@@ -31,9 +31,11 @@ class Service:
             peer = dispatch.running().caller.node
         return self.tickets.make(purpose, handler, peer, expires_s, uses)
 
-    def check_room(self) -> None:
-        """Raises Busy at the bound of open streams."""
-        if len(self.open) >= self._most:
+    def check_room(self, host: str = "") -> None:
+        """Raises Busy at the bound of open streams, and where `host` has as many as it would leave to others."""
+        free = self._most - len(self.open)
+        theirs = sum(stream.peer.partition("/")[0] == host for stream in self.open) if host else 0
+        if free <= 0 or theirs >= free:
             raise Busy(f"{self.node}: {len(self.open)} streams are open; ask again later")
 
     def add(self, stream: Stream) -> None:

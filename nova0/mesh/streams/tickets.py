@@ -58,12 +58,14 @@ class TicketBook:
         return len(self._open)
 
     def make(self, purpose: str, handler: Any, peer: str, expires_s: float, uses: int) -> Ticket:
-        """`peer` is a node ("lab1/host"), or a host ("lab1") for any process of it. Raises Busy."""
+        """`peer` is a node ("lab1/host"), or a host ("lab1") for any process of it; one host holds no more than it
+        leaves to others. Raises Busy."""
         if not peer or not purpose or expires_s <= 0 or uses < 1:
             raise ValueError("a ticket names a peer and a purpose, lasts some time and is good for one use or more")
         self._sweep()
-        if len(self._open) >= self._most:
-            raise Busy(f"{self._node}: {self._most} tickets wait to be used here; ask again later")
+        host, free = peer.partition("/")[0], self._most - len(self._open)
+        if sum(terms.peer.partition("/")[0] == host for terms in self._open.values()) >= free:
+            raise Busy(f"{self._node}: {len(self._open)} tickets wait to be used here; ask again later")
         ticket = Ticket(node=self._node, purpose=purpose, secret=secrets.token_bytes(24))
         terms = _Terms(peer, purpose, handler, expires_s, self._clock() + expires_s, uses)
         self._open[_name(ticket.secret)] = terms
