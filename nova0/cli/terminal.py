@@ -13,14 +13,24 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 # C0 but tab and newline, DEL, C1 (where 9B is an escape too), line separators, what turns the direction of writing,
-# and halves of characters, which cannot be printed
-_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# halves of characters, which cannot be printed, and what is not seen at all: two names must not look alike by it
+_UNSEEN = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
+    "\U000e0000-\U000e0fff"
+)
+_STEERS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\ud800-\udfff{_UNSEEN}]")
 _ENDS_LINE = re.compile("[\t\n]")
 
 
 def plain(text: str) -> str:
     """The text with what steers a terminal written out; tabs and newlines stay."""
-    return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _STEERS.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    """As JSON writes it: what is past 16 bits in two halves."""
+    halves = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{halves[at : at + 2].hex()}" for at in range(0, len(halves), 2))
 
 
 def cell(value: object) -> str:

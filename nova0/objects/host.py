@@ -27,6 +27,7 @@ from nova0.objects.states import PowerState
 
 MOST = 1024  # entries of each list and mapping in a report
 MOST_NOTES = 64
+IN_DOUBT = "are kept in doubt"  # in the note of a host that keeps guests which the store disowns
 
 
 class HostState(msgspec.Struct, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from types import SimpleNamespace
 
 import gevent
 import msgspec
@@ -19,6 +20,7 @@ from nova0.cli.checks import Look, reports
 from nova0.controller.compute import host_records
 from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRow
 from nova0.controller.db.network_tables import NetworkRow, SubnetRow
+from nova0.host.compute.guests import Guests
 from nova0.mesh.errors import MeshError
 from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
@@ -180,6 +182,18 @@ def test_doctor_names_the_host_whose_record_cannot_be_read(lab, tmp_path):
     assert [one.found.partition(":")[0] for one in found] == ["lab2", "lab3"]
     assert all("log" in one.remedy and one.level == "warning" for one in found)
     assert reports.check(Look(tmp_path / "none")) == []
+
+
+def test_doctor_on_the_controller_names_the_host_that_keeps_guests_in_doubt(lab, tmp_path):
+    """What a host says in its report, as `Guests.doubts` words it."""
+    kept = SimpleNamespace(host="lab1", disowned=SimpleNamespace(kept=lambda: {"a": 1, "b": 2}))
+    report(lab.machines["lab1"], notes=["KVM does not answer", *Guests.doubts(kept)])
+    states = lab.cloud.services.store.read(lambda: [(row.host, json.dumps(row.state)) for row in HostRow.select()])
+    with sqlite3.connect(tmp_path / "store.sqlite") as store:
+        store.execute("CREATE TABLE host (host TEXT, state TEXT)")
+        store.executemany("INSERT INTO host VALUES (?, ?)", states)
+    [found] = reports.check(Look(tmp_path))
+    assert found.found.startswith("lab1: 2 guests") and "nova0 guests release" in found.remedy
 
 
 def test_one_servers_record_that_cannot_be_read_leaves_lists_whole(lab):

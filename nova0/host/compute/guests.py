@@ -23,7 +23,7 @@ from nova0.host.image.cache import ImageCache
 from nova0.host.virt.driver import Driver, Found
 from nova0.native import let_others
 from nova0.objects.errors import InstanceNotFound, Stale
-from nova0.objects.host import GuestInfo, HeldGuest
+from nova0.objects.host import IN_DOUBT, GuestInfo, HeldGuest
 from nova0.objects.instance import Instance
 from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
@@ -141,7 +141,7 @@ class Guests:
     def doubts(self) -> list[str]:
         """For people who look at this host: what it does not do for now."""
         kept = len(self.disowned.kept())
-        return [f"{kept} guests that the store disowns are kept in doubt: nova0 guests, on {self.host}"] if kept else []
+        return [f"{kept} guests that the store disowns {IN_DOUBT}: nova0 guests, on {self.host}"] if kept else []
 
     def for_people(self) -> list[HeldGuest]:
         """See ComputeAPI.held."""

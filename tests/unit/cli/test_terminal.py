@@ -173,6 +173,19 @@ def test_an_event_is_one_line():
     assert "\n" not in said and not STEERS.search(said)
 
 
+def test_names_that_look_alike_are_told_apart(capsys):
+    """threat: a character that no terminal shows, in a name like another's."""
+    names = ["lab1", "lab\u200b1", "\ufefflab1", "lab1\u2063", "lab1\u3164", "lab1\U000e0031", "la\u00adb1"]
+    with terminal.guarded():
+        for name in names:
+            print(name)
+        output.show_json(names)
+        output.show_table(["A"], [[name] for name in names])
+    said = capsys.readouterr().out
+    assert said.isascii() and len(set(said.splitlines()[:7])) == 7
+    assert json.loads(said[said.index("[") : said.index("]") + 1]) == names
+
+
 def test_a_name_that_is_no_text_is_printed_all_the_same(capsys):
     with terminal.guarded():
         print("disk \udcff")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import gevent
 import pytest
 
 from nova0.controller.conductor import operation
+from nova0.controller.tunnel import GuestTunnel
 from nova0.mesh.errors import BadArguments, Cancelled, OutcomeUnknown
 from nova0.objects.errors import DriverError
 from nova0.objects.host import GuestInfo
@@ -66,3 +70,21 @@ def test_a_host_tells_of_guests_without_number_in_a_few_lines(cloud, caplog):
     cloud.until(lambda: not cloud.controller.removals._hosts)
     assert len(evil.asked) < 10
     assert cloud.row(uuid).power_state == PowerState.RUNNING
+
+
+def test_a_tunnel_to_which_its_host_has_nothing_to_tell_is_asked_now_and_then():
+    """threat: a host that answers at once where it should wait keeps the controller asking."""
+    asked = []
+
+    class Host:
+        def tunnel_open(self, *where):
+            return "t"
+
+        def tunnel_read(self, name, offset):
+            asked.append(offset)
+            return b""
+
+    tunnel = GuestTunnel(SimpleNamespace(stub=lambda surface, host: Host()), "evil", "n", "10.0.0.5", 22)
+    reading = gevent.spawn(tunnel.read)
+    assert not reading.join(0.5) and len(asked) < 20
+    reading.kill()

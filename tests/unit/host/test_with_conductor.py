@@ -12,6 +12,7 @@ from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.image.books import ref, register_file
 from nova0.host.compute.machine import Machine, Settings
 from nova0.mesh.errors import NotAllowed, Unreachable
+from nova0.objects.errors import ImageUnusable
 from nova0.objects.states import PowerState, VmState
 from nova0.rpcapi.conductor import ConductorAPI
 from nova0.rpcapi.images import ImagesAPI
@@ -124,6 +125,8 @@ def test_an_image_comes_from_a_host_that_has_it_and_only_for_who_may_have_it(clo
     other = machines["lab2" if first.host == "lab1" else "lab1"]
     with pytest.raises(NotAllowed):
         other.bus.stub(ImagesAPI).ticket(image_id, first.host)
+    with pytest.raises(ImageUnusable, match="asks for its own"):  # it would keep the controller waiting for itself
+        machines[first.host].bus.stub(ImagesAPI).ticket(image_id, first.host)
 
     given = []
     plain = machines[first.host].images.offer
