@@ -71,7 +71,7 @@ ATTACKS = {
     "a text of another machine that is more than its field: a line of a file or batch, a rule, a path, XML",
     "a host that says nonsense of itself, its guests or its progress, or did before that was checked",
     "a host that has itself asked again for ever, sends megabytes as an error, or names guests without number",
-    "a host that keeps a controller at work, so that it answers nobody else",
+    "a host that keeps a controller at work, so that it answers nobody else and boots nothing elsewhere",
     "a network whose rules the kernel refuses, and with them those of all guests of a host",
     "a node whose answer to what all are asked spoils those of the others, or forges lines among them",
     "a host's end of the tunnels that other hosts cannot use, or that is everybody's address",

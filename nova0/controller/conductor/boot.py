@@ -23,6 +23,7 @@ from nova0.controller.conductor.operation import (
     Commit,
     Done,
     Failed,
+    HostHasEnough,
     HostSilent,
     Later,
     Operation,
@@ -290,6 +291,8 @@ class Boot(Operation):
             return
         try:
             self.ask(row.host, "delete", self.uuid, row.generation, patience_s=2.0)
+        except HostHasEnough:
+            log.warning("%s keeps what it has of %s until it is compared: it has much to answer", row.host, self.uuid)
         except MeshError as error:
             log.warning("%s keeps what it has of %s until it returns: %s", row.host, self.uuid, error.message)
 

@@ -7,6 +7,7 @@ thought dead, or whose operation was superseded, can change nothing any more (`F
 from __future__ import annotations
 
 import logging
+import random
 import time
 import traceback
 from typing import Any, ClassVar
@@ -20,10 +21,12 @@ from nova0.controller.conductor import journal
 from nova0.controller.conductor.boot import Boot
 from nova0.controller.conductor.delete import Delete
 from nova0.controller.conductor.operation import (
+    AT_ONCE,
     MOST_DETAILS,
     Commit,
     Done,
     FenceLost,
+    HostHasEnough,
     Later,
     Operation,
     StepAgain,
@@ -46,7 +49,7 @@ from nova0.native import Mailbox
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0  # how long an owner may be silent before another controller takes its operations up
-AT_ONCE = 200  # operations under way; more wait their turn in the store
+ENOUGH_S = 2.0  # until a host for which many operations wait is asked for one more
 LOOK_S = 1.0  # how often the books are read for operations whose time has come
 
 
@@ -121,7 +124,7 @@ class Engine:
         names: Any = (
             OperationRow.select(OperationRow.uuid, OperationRow.subject, OperationRow.kind)
             .where(OperationRow.state.in_(("ready", "running")), OperationRow.not_before <= self._now())
-            .order_by(OperationRow.id)
+            .order_by(OperationRow.not_before, OperationRow.id)  # those that never waited first
             .limit(AT_ONCE * 2)
         )
         due, subjects = [], set(self._under_way.values())
@@ -192,6 +195,8 @@ class Engine:
         crash_point(f"{name}.begun")
         try:
             outcome: Done | Later = getattr(operation, step)()
+        except HostHasEnough:
+            outcome = Later(seconds=random.uniform(ENOUGH_S / 2, ENOUGH_S))  # noqa: S311  (spread, not secrecy)
         except (FenceLost, StoreUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - every failure of a step has its recorded end

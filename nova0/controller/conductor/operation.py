@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ Commit = Callable[[], Any]
 
 ASK_AGAIN_S = 0.3  # first pause before a step is asked again; doubles up to ASK_AGAIN_MOST_S
 ASK_AGAIN_MOST_S = 3.0
+AT_ONCE = 200  # operations under way; more wait their turn in the store
 LEAVE_TRIES = 10
 ANEW_TRIES = 10  # under another id, of one call whose outcome the host says is lost
 HOST_PATIENCE_S = 30.0  # how long a host that is not known to be down may stay silent
@@ -44,6 +46,7 @@ class World:
     lives: HostLives
     cluster_id: str
     networks_changed: Callable[[list[str]], None]
+    asked: Counter[str] = field(default_factory=Counter)  # host -> operations that wait for its answer
 
 
 @dataclass(kw_only=True)
@@ -78,6 +81,10 @@ class Failed(MeshError):
 
 class FenceLost(Exception):
     """Another took this operation, or it was superseded: whoever held it must change nothing more."""
+
+
+class HostHasEnough(Exception):
+    """As many operations wait for that host as it leaves places for others: the step runs again a little later."""
 
 
 class StepAgain(Exception):
@@ -184,7 +191,27 @@ class Operation(ABC):
 
         Raises HostSilent when it is down or stays silent; an outcome that was lost in a crash of the
         host is asked under a new id (every method here is idempotent on the host), ANEW_TRIES times. Other
-        errors are the host's own."""
+        errors are the host's own. HostHasEnough is the engine's to catch."""
+        asked = self.world.asked
+        if asked[host] >= AT_ONCE - asked.total():
+            raise HostHasEnough(host)
+        asked[host] += 1
+        try:
+            return self._ask(host, method, args, on_progress=on_progress, patience_s=patience_s)
+        finally:
+            asked[host] -= 1
+            if not asked[host]:
+                del asked[host]
+
+    def _ask(
+        self,
+        host: str,
+        method: str,
+        args: tuple[Any, ...],
+        *,
+        on_progress: Callable[[Any], None] | None,
+        patience_s: float,
+    ) -> Any:
         deadline = time.monotonic() + patience_s
         pause, anew = ASK_AGAIN_S, 0
         while True:

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+from gevent.event import Event
 
-from nova0.controller.conductor import operation
+from nova0.controller.conductor import engine, operation
 from nova0.controller.tunnel import GuestTunnel
 from nova0.mesh.errors import BadArguments, Cancelled, OutcomeUnknown
 from nova0.objects.errors import DriverError
@@ -30,6 +31,27 @@ def test_a_host_that_has_itself_asked_anew_without_end_is_left(cloud, monkeypatc
     row = cloud.settled(uuid)
     assert (row.host, row.vm_state) == ("good", "active")
     assert len(evil.asked) <= 2 * operation.ANEW_TRIES
+
+
+def test_a_host_that_never_ends_what_it_is_asked_keeps_no_boot_elsewhere_waiting(cloud, monkeypatch):
+    """threat: a host that promises much room, and holds every operation that the controller has under way."""
+    cloud.crash()
+    for module in (engine, operation):
+        monkeypatch.setattr(module, "AT_ONCE", 8)
+    monkeypatch.setattr(engine, "ENOUGH_S", 0.2)
+    cloud.open()
+    evil, end = cloud.host("evil", memory_mb=100_000, vcpus=100), Event()
+    evil.script["prepare"] = lambda uuid: end.wait(60)
+    held = [cloud.boot() for _ in range(30)]
+    cloud.until(lambda: len(evil.asked) == 4 and cloud.controller.world.asked["evil"] == 4)
+    cloud.host("good", memory_mb=1_000_000, vcpus=100)
+    for _ in range(3):
+        row = cloud.settled(cloud.boot())
+        assert (row.host, row.vm_state) == ("good", "active")
+    assert len(evil.asked) == 4
+    end.set()
+    assert {cloud.settled(uuid, 30).vm_state for uuid in held} == {"active"}
+    assert not cloud.controller.world.asked
 
 
 def test_an_error_of_megabytes_is_cut_where_it_enters(cloud, caplog):
