@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
+import msgspec
+
 from nova0.controller.assembly import Controller
 from nova0.controller.conductor import claims, departure, fitting, leave, reports
 from nova0.controller.conductor.fitting import fitting_piece, fitting_view
@@ -14,9 +16,9 @@ from nova0.controller.conductor.instance_view import instance_of, page_for
 from nova0.controller.db.compute_tables import InstanceRow
 from nova0.controller.db.store import StoreUnavailable
 from nova0.controller.network import books as networks
-from nova0.mesh.errors import NotAllowed
+from nova0.mesh.errors import BadArguments, NotAllowed
 from nova0.mesh.surface import every
-from nova0.objects.errors import NotSupported
+from nova0.objects.errors import ControllerUnavailable, NotSupported
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkPiece, NetworkPieces, NetworkView
@@ -25,6 +27,7 @@ from nova0.rpcapi.conductor import ConductorAPI
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+MOST_REPORT_BYTES = 256 << 10  # as JSON, of what a host says of itself
 READ, WRITTEN = 1000, 100  # guests read, or changed, in one transaction: nobody else is served meanwhile
 
 
@@ -34,6 +37,7 @@ class ConductorAgent(ConductorAPI):
 
     def __init__(self, controller: Controller) -> None:
         self.controller, self.store = controller, controller.store
+        self._comparing: set[str] = set()  # hosts
 
     def leave(self, uuid: str, generation: int) -> int:
         return leave.grant(self.store, self._host(), uuid, generation)
@@ -42,6 +46,7 @@ class ConductorAgent(ConductorAPI):
         host = self._host()
         if state.host != host:
             raise NotAllowed(f"{host} may not report for {state.host}")
+        self._fits(state)
         if self.store.write(lambda: reports.host_reported(state)):
             log.info("host %s is new: %s vCPUs, %s MiB, %s GiB", host, state.vcpus, state.memory_mb, state.disk_gb)
             self.controller.scheduler.stale(host)
@@ -63,7 +68,17 @@ class ConductorAgent(ConductorAPI):
         return self.store.read(closure)
 
     def compare(self, guests: list[GuestInfo]) -> list[Disowned]:
-        host, store = self._host(), self.store
+        host = self._host()
+        if host in self._comparing:
+            raise ControllerUnavailable(f"{host}: its guests are being compared; ask again later")
+        self._comparing.add(host)
+        try:
+            return self._compare(host, guests)
+        finally:
+            self._comparing.discard(host)
+
+    def _compare(self, host: str, guests: list[GuestInfo]) -> list[Disowned]:
+        store = self.store
         guests = list({guest.uuid: guest for guest in guests}.values())  # one named often is one
         disowned: list[Disowned] = []
         for some in _pieces(guests, READ):
@@ -130,6 +145,15 @@ class ConductorAgent(ConductorAPI):
             return
         for line in found:
             log.warning("claims: %s", line)
+
+    def _fits(self, state: HostState) -> None:
+        """Each choice of a host reads what is kept of it."""
+        sizes = {name: len(msgspec.json.encode(getattr(state, name))) for name in state.__struct_fields__}
+        total = sum(sizes.values())
+        if total > MOST_REPORT_BYTES:
+            name = max(sizes, key=lambda name: sizes[name])
+            why = f"{state.host}: its report holds {total} bytes, at most {MOST_REPORT_BYTES} fit: most are in {name}"
+            raise BadArguments(why, field=name)
 
     def _host(self) -> str:
         return self.controller.bus.caller().host

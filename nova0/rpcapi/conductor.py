@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from msgspec import Meta
+
 from nova0.mesh.surface import CONTROLLER, HOST, LONG, NORMAL, SHORT, Surface, call, cast
 from nova0.objects.fields import Count, Generation, PageMark, Uuid
 from nova0.objects.host import Disowned, GuestInfo, HostState
 from nova0.objects.instance import Instance
 from nova0.objects.network import NetworkPieces, NetworkView
 from nova0.objects.states import PowerState
+
+MOST_GUESTS = 20_000  # of one host
 
 
 class ConductorAPI(Surface):
@@ -37,7 +41,7 @@ class ConductorAPI(Surface):
         such an answer holds."""
 
     @call(timeout=NORMAL, allow=HOST, repeatable=True)
-    def compare(self, guests: list[GuestInfo]) -> list[Disowned]:  # type: ignore[empty-body]
+    def compare(self, guests: Annotated[list[GuestInfo], Meta(max_length=MOST_GUESTS)]) -> list[Disowned]:  # type: ignore[empty-body]
         """Tell what guests the calling host holds; returns those that the store does not place there, with why
         and at which generation. The controller takes up what differs (power states), and asks the host to delete
         each of these by a call of its own; the answer alone lets a host remove no more than a few."""

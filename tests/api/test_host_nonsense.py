@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import gevent
 import msgspec
 import pytest
+from gevent.event import Event
 from scheduler_cloud import Template
 
 from nova0.cli.checks import Look, reports
@@ -22,6 +23,8 @@ from nova0.controller.db.compute_tables import AggregateRow, HostRow, InstanceRo
 from nova0.controller.db.network_tables import NetworkRow, SubnetRow
 from nova0.host.compute.guests import Guests
 from nova0.mesh.errors import MeshError
+from nova0.objects.errors import ControllerUnavailable
+from nova0.objects.host import GuestInfo
 from nova0.objects.states import PowerState
 from nova0.rpcapi.conductor import ConductorAPI
 
@@ -59,6 +62,7 @@ NONSENSE = {
     "a processor told ten levels deep": {"cpu_info": {"a": {"b": {"c": {"d": {"e": 1}}}}}},
     "a processor with NaN": {"cpu_info": {"speed": NAN}},
     "a processor of a megabyte": {"cpu_info": {"model": "x" * (1 << 20)}},
+    "a processor of many megabytes": {"cpu_info": {f"k{n}": ["x" * 250] * 100 for n in range(200)}},
     "notes of a megabyte": {"notes": ["x" * (1 << 20)]},
     "a note that rings": {"notes": ["\x07"]},
     "modes that are no threes": {"supported": [["x86_64", "kvm"]]},
@@ -114,6 +118,36 @@ def test_nonsense_of_a_guest_is_refused_whole_and_changes_nothing(lab):
         with pytest.raises(MeshError, match=next(iter(wrong))):
             lab.machines[host].bus.stub(ConductorAPI).compare([guest])
     assert lab.settled(server)["status"] == "ACTIVE"
+
+
+def test_guests_past_all_machines_are_refused_and_one_comparison_of_a_host_runs_at_a_time(lab):
+    conductor = lab.machines["lab1"].bus.stub(ConductorAPI)
+    guests = [GuestInfo(uuid=f"5a0f8c9e-0000-4000-8000-{n:012}", generation=1, power_state=1) for n in range(20_001)]
+    with pytest.raises(MeshError, match="guests"):
+        conductor.compare(guests)
+    asked, end, agent = [], Event(), lab.conductor
+    real = agent._compare
+
+    def slow(host, guests):
+        asked.append(host)
+        end.wait(20)
+        return real(host, guests)
+
+    def begun(*hosts):
+        with gevent.Timeout(20):
+            while asked != list(hosts):
+                gevent.sleep(0.01)
+
+    agent._compare = slow
+    held = gevent.spawn(conductor.compare, [])
+    begun("lab1")
+    with pytest.raises(ControllerUnavailable, match="lab1: its guests are being compared"):
+        conductor.compare([])
+    other = gevent.spawn(lab.machines["lab2"].bus.stub(ConductorAPI).compare, [])
+    begun("lab1", "lab2")
+    end.set()
+    assert held.get(20) == other.get(20) == []
+    assert conductor.compare([]) == []
 
 
 def test_a_power_state_that_is_none_is_not_taken(lab):
