@@ -14,11 +14,11 @@ from typing import Any, TextIO
 
 # C0 but tab and newline, DEL, C1 (where 9B is an escape too), line separators, what turns the direction of writing,
 # halves of characters, which cannot be printed, and what is not seen at all: two names must not look alike by it
-_UNSEEN = (
+_STEERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\ud800-\udfff"
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
-    "\U000e0000-\U000e0fff"
+    "\U000e0000-\U000e0fff]"
 )
-_STEERS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\ud800-\udfff{_UNSEEN}]")
 _ENDS_LINE = re.compile("[\t\n]")
 
 
