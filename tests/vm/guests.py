@@ -69,8 +69,9 @@ def key(directory: Path) -> tuple[Path, Keypair]:
     return path, Keypair(name="mine", public_key=path.with_suffix(".pub").read_text())
 
 
-def ssh(host: Host, key_path: Path, port: Port, command: str, check: bool = True) -> str:
+def ssh(host: Host, key_path: Path, port: Port, command: str, check: bool = True, given: str | None = None) -> str:
+    """What the command says; `given`: its standard input."""
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=15", "BatchMode=yes"]
     words = [word for option in options for word in ("-o", option)]
     words += ["-o", "LogLevel=ERROR", "-i", str(key_path), f"root@{port.ip}", command]
-    return host.within(port.network_id, "ssh", *words, check=check)
+    return host.within(port.network_id, "ssh", *words, check=check, given=given)

@@ -19,8 +19,8 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(*command: str, check: bool = True, timeout_s: float = 60) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+def run(*command: str, check: bool = True, timeout_s: float = 60, given: str | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, input=given)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}: {done.stderr}{done.stdout}")
     return done.stdout
@@ -97,10 +97,10 @@ class Host:
     def run(self, *command: str, check: bool = True, timeout_s: float = 60) -> str:
         return run("ip", "netns", "exec", self.namespace, *command, check=check, timeout_s=timeout_s)
 
-    def within(self, network_id: str, *command: str, check: bool = True, timeout_s: float = 60) -> str:
+    def within(self, network_id: str, *command: str, **more: object) -> str:
         """Run where a network that this host carries has its gateway: from there its guests are reached."""
         pid = (self.state_dir / "networks" / network_id / "dnsmasq.pid").read_text().strip()
-        return run("nsenter", f"--net=/proc/{pid}/ns/net", "--", *command, check=check, timeout_s=timeout_s)
+        return run("nsenter", f"--net=/proc/{pid}/ns/net", "--", *command, **more)
 
     def driver(self, cluster_id: str = "contract", **more: object) -> LibvirtDriver:
         """A driver on this host's own libvirtd, opened."""

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ from nova0.objects.network import Rule
 from tests.unit.host.lab import an_instance
 from tests.vm.hosts import run
 from tests.vm.networks import CLUSTER, PING, StandIn, carrier, tcp
+from tests.vm.packets import dhcp_packet, tcp_packet, udp_packet
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
@@ -330,21 +330,25 @@ def test_nobody_on_a_network_speaks_as_its_gateway_even_without_port_security(cl
     lab1, lab2 = cloud.hosts
     network = cloud.network(25)
     free, victim = cloud.boot(network, lab1, 5, PING, port_security=False), cloud.boot(network, lab1, 6, PING)
-    far = cloud.boot(network, lab2, 7, PING)
+    far, as_free = cloud.boot(network, lab2, 7, PING), cloud.boot(network, lab1, 8, PING, port_security=False)
     assert victim.pings("192.168.25.1") and victim.pings(free.port.ip) and far.pings("192.168.25.1")
+    assert as_free.pings("192.168.25.1")
     gateway_mac = network.view(lab1).gateway_mac
     own, gate, his = (bytes.fromhex(mac.replace(":", "")) for mac in (free.port.mac, gateway_mac, victim.port.mac))
     every = b"\xff" * 6
     gateway, target = socket.inet_aton("192.168.25.1"), socket.inet_aton(victim.port.ip)
     lie = b"\x00\x01\x08\x00\x06\x04\x00\x02" + own + gateway + his + target
+    asks = lie[:7] + b"\x01" + lie[8:-4] + socket.inet_aton(as_free.port.ip)
+    as_free.run("ip", "neigh", "flush", "all")  # what it holds is not changed again so soon
     frames = [
         every + own + b"\x08\x06" + lie,
+        every + own + b"\x81\x00\0\0\x08\x06" + asks,  # in VLAN 0, which Linux takes for none
         his + own + b"\x08\x06" + lie,
         every + gate + b"\x08\x06" + lie.replace(own, gate),  # and the bridge would learn the MAC at its tap
         his + gate + b"\x08\x00" + udp_packet("192.168.25.5", victim.port.ip, 9),
     ]
     free.sends(*frames)
-    for guest in (victim, far):
+    for guest in (victim, far, as_free):
         assert guest.pings("192.168.25.1")
         assert gateway_mac in guest.run("ip", "neigh", "show", "192.168.25.1")
     with hearing(victim.namespace, 68) as heard:
@@ -355,43 +359,6 @@ def test_nobody_on_a_network_speaks_as_its_gateway_even_without_port_security(cl
 
 
 # --- DHCP of neighbours -----------------------------------------------------------------------------------------
-
-
-def dhcp_packet(kind: int, source: str, mac: str, server: str, asked: str = "", own: str = "0.0.0.0", **more) -> bytes:
-    """From `source`; `mac`: whose hardware address it claims. kind: 3 request, 4 decline, 7 release."""
-    options = bytes([53, 1, kind, 54, 4]) + socket.inet_aton(server)
-    if asked:
-        options += bytes([50, 4]) + socket.inet_aton(asked)
-    if "identifier" in more:
-        options += bytes([61, len(more["identifier"])]) + more["identifier"]
-    bootp = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x1234, 0, 0) + socket.inet_aton(own) + bytes(8)
-    bootp += socket.inet_aton(more.get("relay", "0.0.0.0"))
-    bootp += bytes.fromhex(mac.replace(":", "")).ljust(16, b"\0") + bytes(192) + b"\x63\x82\x53\x63" + options + b"\xff"
-    return udp_packet(source, more.get("to", "255.255.255.255"), 67, source_port=68, words=bootp.ljust(300, b"\0"))
-
-
-def udp_packet(source: str, target: str, port: int, source_port: int = 5000, words: bytes = b"x") -> bytes:
-    udp = struct.pack("!HHHH", source_port, port, 8 + len(words), 0) + words
-    return _ip(source, target, 17, udp)
-
-
-def tcp_packet(source: str, target: str, flags: int) -> bytes:
-    head = struct.pack("!HHIIBBHHH", 4000, 80, 1, 1, 0x50, flags, 1000, 0, 0)
-    pseudo = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack("!BBH", 0, 6, len(head))
-    return _ip(source, target, 6, head[:16] + struct.pack("!H", _sum(pseudo + head)) + head[18:])
-
-
-def _ip(source: str, target: str, protocol: int, payload: bytes) -> bytes:
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 7, 0, 64, protocol, 0)
-    head += socket.inet_aton(source) + socket.inet_aton(target)
-    return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + payload
-
-
-def _sum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def test_no_guest_takes_a_neighbours_dhcp_away(cloud):

@@ -168,6 +168,8 @@ def _bridge_table(name: str, views: list[NetworkView]) -> str:
         "prerouting",
         [
             "type filter hook prerouting priority -200; policy accept;",
+            # of a frame with a tag these rules read the packet within; those on connections do not look at it
+            *(f'iifname "{kind}" ether type {{ 8021q, 8021ad }} drop' for kind in _OURS),
             "iifname . ether saddr @gateway_macs drop",
             "iifname . arp saddr ip @gateways drop",
             "iifname . ip saddr @gateways drop",
@@ -198,30 +200,45 @@ def _bridge_table(name: str, views: list[NetworkView]) -> str:
 
 
 def _may_say(port: Port) -> list[str]:
-    """Frames a guest may send: its own MAC and address, and asking for DHCP, for itself and by no relay (the
-    payload's hardware address and giaddr). IPv6 is not carried yet."""
+    """Frames a guest may send: under its own MAC and address, ARP of IPv4 on Ethernet, and DHCP as a client that asks
+    for itself and by no relay (hardware address, ciaddr and giaddr in the payload). IPv6 is not carried yet."""
+    arp = f"arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp saddr ether {port.mac}"
+    asks = f"@th,64,24 0x010106 @th,160,32 {{ 0, {_number(port.ip)} }} @th,256,32 0 @th,288,48 {_mac(port)}"
     return [
         f"ether saddr != {port.mac} drop",
-        f"arp saddr ether != {port.mac} drop",
-        f"arp saddr ip != {{ {port.ip}, 0.0.0.0 }} drop",
-        "ether type arp accept",
-        f"ip saddr {{ {port.ip}, 0.0.0.0 }} udp sport 68 udp dport 67 "
-        f"@th,288,48 0x{port.mac.replace(':', '').lower()} @th,256,32 0 accept",
-        "udp dport 67 drop",
+        f"{arp} arp operation {{ request, reply }} arp saddr ip {port.ip} accept",
+        # whether an address is taken: asked of another's, it would say that it is (RFC 5227)
+        f"{arp} arp operation request arp saddr ip 0.0.0.0 arp daddr ip {port.ip} accept",
+        f"ip saddr {{ {port.ip}, 0.0.0.0 }} udp sport 68 udp dport 67 {asks} accept",
+        "udp dport { 67, 68 } drop",
         "udp sport 67 drop",
+        "icmp type { redirect, router-advertisement } drop",
+        # an error about a packet that was not sent to it: connection tracking would take it for the connection's
+        f"icmp type {{ destination-unreachable, source-quench, time-exceeded, parameter-problem }} "
+        f"@th,192,32 != {_number(port.ip)} drop",
         f"ip saddr {port.ip} accept",
         "drop",
     ]
 
 
 def _may_hear(port: Port) -> list[str]:
-    """Frames that reach a guest: ARP, what is addressed to it, and DHCP's answers, which may be broadcast."""
+    """Frames that reach a guest: ARP, DHCP's answers to what it asked, which may be broadcast, and what is addressed
+    to it."""
     return [
         "ether type arp accept",
+        f"udp sport 67 udp dport 68 @th,288,48 {_mac(port)} accept",
+        "udp dport 68 drop",
         f"ip daddr {port.ip} accept",
-        "udp sport 67 udp dport 68 accept",
         "drop",
     ]
+
+
+def _mac(port: Port) -> str:
+    return f"0x{port.mac.replace(':', '').lower()}"
+
+
+def _number(ip: str) -> str:
+    return f"0x{int(ipaddress.IPv4Address(ip)):08x}"
 
 
 def _ip_table(name: str, carried: list[Carried], ways: Ways) -> str:

@@ -97,6 +97,23 @@ def test_tables_carry_the_clusters_name_and_nothing_carried_means_no_tables():
     assert "delete table ip nova0_c1a5e2f0" in text and "chain" not in text
 
 
+def test_a_guest_speaks_for_itself_alone_and_hears_what_is_its_own():
+    """Each line that lets a frame pass names the port's own MAC or address, or both; the last one drops."""
+    says, hears = nft._may_say(port(last=17)), nft._may_hear(port(last=17))
+    mac, dhcps_mac, number = "fa:16:3e:00:00:17", "@th,288,48 0xfa163e000017", "0x0a000011"
+    assert says[0] == f"ether saddr != {mac} drop" and says[-1] == hears[-1] == "drop"
+    passing = [line for line in says if line.endswith(" accept")]
+    arp, dhcp = (
+        [line for line in passing if line.startswith("arp ")],
+        [line for line in passing if " dport 67 " in line],
+    )
+    assert all(f"arp saddr ether {mac}" in line and "10.0.0.17" in line for line in arp) and len(arp) == 2
+    assert all(dhcps_mac in line and f"{{ 0, {number} }}" in line for line in dhcp) and len(dhcp) == 1
+    assert set(passing) - {*arp, *dhcp} == {"ip saddr 10.0.0.17 accept"}
+    assert f"udp sport 67 udp dport 68 {dhcps_mac} accept" in hears
+    assert hears.index("udp dport 68 drop") < hears.index("ip daddr 10.0.0.17 accept")
+
+
 _CHOICES = (nft.ALL, nft.INTERNET, nft.NONE)
 
 
