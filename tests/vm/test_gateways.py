@@ -25,7 +25,7 @@ from nova0.objects.network import Rule
 from tests.unit.host.lab import an_instance
 from tests.vm.hosts import run
 from tests.vm.networks import CLUSTER, PING, StandIn, carrier, tcp
-from tests.vm.packets import dhcp_packet, tcp_packet, udp_packet
+from tests.vm.packets import dhcp_packet, ether, icmp6, ip6_packet, tcp_packet, udp_packet
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
@@ -264,6 +264,141 @@ def test_the_clusters_machines_are_reached_only_where_the_option_says_so(cloud):
         tells(guest, "10.77.0.1", "a frame of another network", 4789)
         tells(guest, "10.77.0.1", "plain", 4790)
     assert heard == [] and beside == [[lab1.address, "plain"]]  # or the other host would take it for a tunnel's
+
+
+_CONNECT = (  # which ports 2000 and 2001 of addresses are reached within a second
+    "import socket,sys,time\nends=[]\n"
+    "for address in sys.argv[1:]:\n"
+    " for port in (2000,2001):\n"
+    "  s=socket.socket(); s.setblocking(False); s.connect_ex((address,port)); ends.append(s)\n"
+    "time.sleep(1)\n"
+    "for s in ends:\n"
+    " try: print('%s:%d'%s.getpeername())\n"
+    " except OSError: pass\n"
+)
+
+
+@pytest.mark.parametrize("choice", ["internet", "all"])
+def test_no_address_of_the_host_is_reached_nor_a_port_that_it_hands_on(cloud, choice):
+    """Addresses of its other devices; and a port of its own address that leads to a container, as Docker makes it."""
+    lab1, _ = cloud.hosts
+    network = cloud.network(17)
+    guest = cloud.boot(network, lab1, 5)
+    cloud.carriers[lab1].close()
+    cloud.carriers[lab1] = carrier(lab1, guest_nat=choice)
+    with lab1.inside():
+        cloud.carriers[lab1].apply(network.view(lab1))
+    box = f"{lab1.namespace}-c"
+    run("ip", "netns", "add", box)
+    children = []
+    try:
+        run("ip", "link", "add", "c0", "netns", lab1.namespace, "type", "veth", "peer", "eth0", "netns", box)
+        for address, device in (("172.30.0.1/24", "c0"), ("10.79.0.1/32", "c0"), ("10.80.0.1/32", "lo")):
+            lab1.run("ip", "addr", "add", address, "dev", device)
+        lab1.run("ip", "link", "set", "c0", "up")
+        run("ip", "-n", box, "addr", "add", "172.30.0.2/24", "dev", "eth0")
+        run("ip", "-n", box, "link", "set", "eth0", "up")
+        run("ip", "-n", box, "route", "add", "default", "via", "172.30.0.1")
+        theirs = "table ip theirs { chain a { type nat hook prerouting priority dstnat; fib daddr type local"
+        theirs += " tcp dport 2001 dnat to 172.30.0.2; }; }"
+        lab1.run("nft", theirs)
+        for namespace, number in ((box, 2001), (lab1.namespace, 2000)):
+            words = ["ip", "netns", "exec", namespace, "python3", "-c", _LISTEN, str(number)]
+            children.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+            children[-1].stdout.readline()
+        own = (lab1.address, "172.30.0.1", "10.79.0.1", "10.80.0.1", "169.254.0.2")
+        said = guest.run("python3", "-c", _CONNECT, "172.30.0.2", *own, check=True)
+        assert said.split() == ["172.30.0.2:2001"]  # as any machine that is no member
+        assert guest.reached(*own, "10.77.0.1") == {"10.77.0.1"}
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        lab1.run("nft", "delete", "table", "ip", "theirs", check=False)
+        lab1.run("ip", "addr", "del", "10.80.0.1/32", "dev", "lo", check=False)
+        run("ip", "netns", "del", box)
+
+
+def test_a_machine_that_joins_is_closed_to_connections_that_are_open(cloud):
+    lab1, lab2 = cloud.hosts
+    guest = cloud.boot(cloud.network(18), lab1, 5)
+    with lab1.inside():
+        cloud.carriers[lab1].shield(frozenset())  # whom an earlier test had join is remembered
+    echo = (
+        "import socket\ns=socket.create_server(('0.0.0.0',7))\nprint('on',flush=True)\nc,_=s.accept()\n"
+        "while d:=c.recv(9): c.sendall(d)"
+    )
+    talk = (
+        f"import socket\ns=socket.create_connection(('{lab2.address}',7),10); s.settimeout(1)\n"
+        "while w:=input():\n s.sendall(w.encode())\n try: print(s.recv(9).decode(),flush=True)\n"
+        " except OSError: print('silence',flush=True)"
+    )
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", lab2.namespace, "python3", "-c", echo], stdout=subprocess.PIPE, text=True
+    )
+    server.stdout.readline()
+    client = subprocess.Popen(
+        ["ip", "netns", "exec", guest.namespace, "python3", "-c", talk],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+
+        def says(word: str) -> str:
+            client.stdin.write(word + "\n")
+            client.stdin.flush()
+            return client.stdout.readline().strip()
+
+        assert says("one") == "one"
+        with lab1.inside():
+            cloud.carriers[lab1].shield(frozenset({lab2.address}))
+        assert says("two") == "silence"
+    finally:
+        for child in (client, server):
+            child.kill()
+            child.wait()
+
+
+def test_no_word_of_ipv6_reaches_the_host_or_the_gateway_without_port_security_either(cloud):
+    """On a host that speaks IPv6 and believes routers, as most do."""
+    lab1, _ = cloud.hosts
+    switches = ("all", "default", "up0")
+    for name in switches:
+        lab1.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=0")
+    try:
+        network = cloud.network(19)
+        guest = cloud.boot(network, lab1, 5, port_security=False)
+        friend = cloud.boot(network, lab1, 6, port_security=False)
+        view = network.view(lab1)
+        for each in (guest, friend):
+            each.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0")
+        own = bytes.fromhex(guest.port.mac.replace(":", ""))
+        prefix = bytes([3, 4, 64, 0xC0]) + b"\xff" * 8 + bytes(4) + socket.inet_pton(socket.AF_INET6, "fd00:bad::")
+        words = icmp6("fe80::5", "ff02::1", 134, b"\x40\0\xff\xff" + bytes(8) + prefix + b"\x01\x01" + own)
+        advert = ip6_packet("fe80::5", "ff02::1", 58, words)
+        guest.sends(ether(b"\x33\x33\0\0\0\x01", own, 0x86DD, advert))
+        with gevent.Timeout(20):  # the neighbour has it, who is as free
+            while "fd00:bad::" not in friend.run("ip", "-6", "route"):
+                gevent.sleep(0.05)
+            while any("tentative" in each.run("ip", "-6", "addr") for each in (guest, friend)):
+                gevent.sleep(0.05)
+        routes = lab1.run("ip", "-6", "route")
+        assert "fd00:bad::" not in routes and "default" not in routes
+        for device in (view.bridge, view.door, view.uplink):
+            assert "inet6" not in lab1.run("ip", "addr", "show", "dev", device), device
+        assert "inet6" not in lab1.within(network.id, "ip", "addr", "show", "dev", view.leg)
+        said = guest.run("ping", "-6", "-c", "2", "-i", "0.3", "-W", "1", "ff02::1%eth0")
+        heard = {line.split()[3].rstrip(":").split("%")[0] for line in said.splitlines() if " bytes from " in line}
+        ends = {line.split()[1].split("/")[0] for each in (guest, friend) for line in
+                each.run("ip", "-6", "addr", "show", "dev", "eth0").splitlines() if "inet6" in line}  # fmt: skip
+        assert heard and heard <= ends, said
+        tap = network.port(lab1, 7)
+        cloud.apply(network)
+        with lab1.inside():
+            cloud.carriers[lab1].plug(tap)
+        assert "addrgenmode none" in lab1.run("ip", "-d", "link", "show", "dev", tap.tap)  # nor does the host say any
+    finally:
+        for name in switches:
+            lab1.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
 
 
 def test_no_packet_leaves_under_another_address_than_the_hosts(cloud):

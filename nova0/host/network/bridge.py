@@ -35,6 +35,7 @@ class Bridges:
                 raise NetworkError(f"{self.host}: plug {port.tap}: a device of that name exists and is not ours")
             lines.append(f"tuntap add dev {port.tap} mode tap")
             lines.append(f'link set dev {port.tap} alias "{links.alias(self.cluster_id, "port", port.id)}"')
+            lines.append(f"link set dev {port.tap} addrgenmode none")  # the host says nothing there
         if known is None or known.master != bridge or known.mtu != port.mtu or not known.up:
             lines.append(f"link set dev {port.tap} mtu {port.mtu} master {bridge} up")
         links.change(self.host, f"plug {port.tap}", "ip", lines)

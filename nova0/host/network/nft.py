@@ -312,6 +312,13 @@ def _ip_table(name: str, carried: list[Carried], ways: Ways) -> str:
         "input",  # guests have no business with the host; what it says to an uplink is not let in there
         ["type filter hook input priority filter; policy accept;", "iifname @bridges drop", "iifname @uplinks drop"],
     )
+    text += _chain(  # before a port of the host's own is handed on to what it holds, a container say
+        "arriving",
+        [
+            "type filter hook prerouting priority raw; policy accept;",
+            "iifname @uplinks fib daddr type local drop",
+        ],
+    )
     text += _chain(
         "zoning", ["type filter hook prerouting priority raw; policy accept;", "ct zone set iifname map @zones"]
     )
