@@ -443,6 +443,8 @@ DHCPS = [
         ],
     ),
     # honest ones that are read, and must harm nobody
+    Case("dhcp", "REQUEST that renews its own address", _asks(3, "my_ip", own="my_ip"), (GATEWAY,)),
+    Case("dhcp", "INFORM for its own address", _asks(8, "my_ip", own="my_ip"), (GATEWAY,)),
     Case("dhcp", "DISCOVER that asks for the neighbour's address", _asks(1, asked="your_ip"), (GATEWAY,)),
     Case("dhcp", "REQUEST that asks for the neighbour's address", _asks(3, asked="your_ip"), (GATEWAY,)),
     Case("dhcp", "REQUEST with the neighbour's identifier", _asks(3, identifier="his", asked="your_ip"), (GATEWAY,)),
@@ -510,7 +512,7 @@ def _vxlan(port: int, to: str) -> Make:
     def make(s: Scene, m: bytes) -> bytes:
         inner = ether(mac(s.far), s.gates, IP, udp_packet(s.gate_ip, s.far_ip, OPEN, words=m))
         words = b"\x08\0\0\0" + (71 << 8).to_bytes(4, "big") + inner
-        return s.to_gate(IP, udp_packet(s.my_ip, getattr(s, to), port, words=words))
+        return s.to_gate(IP, udp_packet(s.my_ip, getattr(s, to, to), port, words=words))
 
     return make
 
@@ -645,6 +647,15 @@ IPV4 = [
     Case("ip", "VXLAN to the host", _vxlan(4789, "host"), (GATEWAY,)),
     Case("ip", "VXLAN to the other host", _vxlan(4789, "other_host"), (GATEWAY,)),
     Case("ip", "VXLAN of Linux's older port to the host", _vxlan(8472, "host"), (GATEWAY,)),
+    Case("ip", "VXLAN to the LAN", _vxlan(4789, "10.77.0.1"), (GATEWAY,)),
+    Case(
+        "ip",
+        "VXLAN to the LAN in pieces",
+        lambda s, m: [
+            s.to_gate(IP, piece) for piece in fragments(udp_packet(s.my_ip, "10.77.0.1", 4789, words=m * 4), 8)
+        ],
+        (GATEWAY,),
+    ),
     Case("ip", "VXLAN to the gateway", _vxlan(4789, "gate_ip"), (GATEWAY,)),
     Case(
         "ip",
