@@ -54,7 +54,7 @@ def tool(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def lab(switch, capability_cache, tiny_image, tmp_path_factory, tool):
+def lab(switch, capability_cache, tiny_image, tmp_path_factory, tool, request):
     """Two real guests on one host, booted together, and a stand-in on another."""
     lab1, lab2 = hosts = (switch.host(capability_cache), switch.host(capability_cache))
     key_path, keypair = key(tmp_path_factory.mktemp("key"))
@@ -76,6 +76,7 @@ def lab(switch, capability_cache, tiny_image, tmp_path_factory, tool):
                     carriers[host].plug(guest.port)
                 metadata.serve(network.id, carriers[host].namespace(network.id))
     far = StandIn(lab2, carriers[lab2], far_port)
+    request.addfinalizer(far.close)  # though what follows fails
     far.configure()
     for guest in guests:
         driver.define(guest.instance, disks(lab1, guest.instance, tiny_image))
@@ -106,7 +107,6 @@ def lab(switch, capability_cache, tiny_image, tmp_path_factory, tool):
     made.says(me, "base64 -d >/run/frames && chmod +x /run/frames", given=tool)
     made.says(you, "cat >/run/asked && chmod +x /run/asked", given=ASKED)
     yield made
-    far.close()
     for guest in guests:
         driver.remove(guest.instance.uuid)
     metadata.close()
