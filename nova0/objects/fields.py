@@ -81,7 +81,7 @@ Remote = Annotated[
 ]
 Direction = Annotated[str, Meta(pattern=r"\A(?:ingress|egress)\Z")]
 Ethertype = Annotated[str, Meta(pattern=r"\AIPv[46]\Z")]
-PrefixLength = Annotated[int, Meta(ge=0, le=128)]
+PrefixLength = Annotated[int, Meta(ge=0, le=32)]  # of IPv4; there are no others yet
 RuleNumber = Annotated[int, Meta(ge=0, le=65535)]  # a port, an ICMP type or code
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 Mtu = Annotated[int, Meta(ge=68, le=65535)]

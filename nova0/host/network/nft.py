@@ -238,7 +238,10 @@ def _mac(port: Port) -> str:
 
 
 def _number(ip: str) -> str:
-    return f"0x{int(ipaddress.IPv4Address(ip)):08x}"
+    try:
+        return f"0x{int(ipaddress.IPv4Address(ip)):08x}"
+    except ValueError:
+        raise NetworkError(f"the firewall: {ip!r:.200} is no address and is not loaded") from None
 
 
 def _ip_table(name: str, carried: list[Carried], ways: Ways) -> str:

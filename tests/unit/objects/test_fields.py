@@ -131,6 +131,7 @@ def test_addresses_are_what_the_standard_library_takes():
         (fields.GuestName, ["", "vm1", "a.b.c"], ["-a", "a-", "a b", "a,b", "a\n", "set:x", "*"]),
         (fields.HostName, ["lab1", "lab-1.example_x", "лаб"], ["", ".", "..", "a b", "a/b", "a~b", "a" * 65]),
         (fields.PortNumber, [1, 65535], [0, 65536, -1, 2**64 - 1]),
+        (fields.PrefixLength, [0, 24, 32], [33, 47, 128, -1]),
         (fields.Vni, [1, 2**24 - 1], [0, 2**24]),
         (fields.Ratio, [0.0, 16.0], [-1.0, float("nan"), float("inf"), 1e7]),
         (fields.Measure, [-1.0, 1e12], [float("nan"), float("inf"), float("-inf"), 1e300]),
