@@ -44,7 +44,7 @@ IP = r"\d{1,3}(?:\.\d{1,3}){3}"
 NET = rf"{IP}(?:/\d{{1,2}})?"
 TAP, BRIDGE, TUNNEL = "n0t[0-9a-f]{11}", "n0b[0-9a-f]{11}", "n0x[0-9a-f]{11}"
 DOOR, LEG, UPLINK = "n0d[0-9a-f]{11}", "n0g[0-9a-f]{11}", "n0u[0-9a-f]{11}"
-MORE = r"n0[btxd]?\*|\.|th|0x[0-9a-f]{12}"
+MORE = r"n0[btxd]?\*|\.|th|0x[0-9a-f]{6,12}|8021(?:q|ad)"
 DEVICES = "|".join((TAP, BRIDGE, TUNNEL, DOOR, LEG, UPLINK))
 PLACE = dnsmasq.Place.of("/proc/1/fd/9", 4026532001, 2)
 COMMANDS = [
@@ -73,7 +73,9 @@ WORDS = {  # of nft, in a line of ours; names and numbers apart
     "prerouting", "forward", "output", "input", "postrouting", "dstnat", "srcnat", "from_ports", "to_ports", "tunnels",
     "gateways", "bridges", "ingress", "egress", "gateway_macs", "tunnel_macs", "within", "zones", "typeof", "zone",
     "servers", "uplinks", "pairs", "insides", "members", "leaving", "goto", "raw", "zoning", "unchanged_there",
-    "unchanged_back", "dnat", "snat", "ether_addr", "new", "nova0", "up", "-",
+    "unchanged_back", "dnat", "snat", "ether_addr", "new", "nova0", "up", "-", "htype", "ptype", "hlen", "plen",
+    "operation", "request", "reply", "router-advertisement", "destination-unreachable", "source-quench",
+    "time-exceeded", "parameter-problem", "arriving", "fib", "local",
 }  # fmt: skip
 
 
